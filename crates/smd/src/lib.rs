@@ -1,0 +1,15 @@
+//! Diffusion models whose backward step is more than one Gaussian: train, sample and measure them.
+//!
+//! The method is *soft mixture denoising* (Li, van Breugel, van der Schaar, ICLR 2024). A tour, in
+//! the order in which data walks:
+//!
+//! - `data` reads images and vectors, [`noise`] names every random draw;
+//! - `schedule` and `process` are the forward process, `denoise` one learned backward step;
+//! - `objective` is what is minimised, `train` minimises it, `sampler` runs the chain back;
+//! - `nn` holds the networks, `ops` the operations that each device may do in its own way;
+//! - `gmm` and `eval` say how good the result is; `import` reads foreign checkpoints.
+//!
+//! The library never prints, never exits and never seeds anything globally.
+
+pub mod error;
+pub mod noise;
