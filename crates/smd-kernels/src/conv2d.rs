@@ -1,0 +1,223 @@
+//! Two-dimensional convolution, channels last, by direct accumulation in registers.
+//!
+//! Activations are `[B, H, W, C]`, weights PyTorch's `[C_out, C_in, kH, kW]`. A block of output
+//! pixels times two vectors of output channels stays in registers while the kernel window and the
+//! input channels stream by; weights are packed so that the inner loop reads them in order. Nothing
+//! like an im2col matrix is formed. The gradient of the input is a convolution of the output's
+//! gradient with turned weights; the gradient of the weights has its own kernel
+//! ([`grad_weight`]).
+
+mod forward;
+mod weight_gradient;
+
+use crate::simd::{self, Level};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// The sizes of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Images, `B`.
+    pub batch: usize,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Pixels between windows, the same on both axes.
+    pub stride: usize,
+    /// Zeros around the input: top, bottom, left, right.
+    pub pad: [usize; 4],
+}
+
+impl Conv2d {
+    /// Height and width of the output.
+    ///
+    /// # Panics
+    /// If the window does not fit into the padded input, or the stride is 0.
+    pub fn output_size(&self) -> [usize; 2] {
+        let [height, width] = self.padded_size();
+        let [kh, kw] = self.kernel;
+        assert!(kh <= height && kw <= width, "conv2d: the window is larger than the input");
+        [(height - kh) / self.stride + 1, (width - kw) / self.stride + 1]
+    }
+
+    fn padded_size(&self) -> [usize; 2] {
+        let [top, bottom, left, right] = self.pad;
+        [self.size[0] + top + bottom, self.size[1] + left + right]
+    }
+
+    fn input_len(&self) -> usize {
+        self.batch * self.size[0] * self.size[1] * self.c_in
+    }
+
+    fn output_len(&self) -> usize {
+        let [height, width] = self.output_size();
+        self.batch * height * width * self.c_out
+    }
+
+    fn weight_len(&self) -> usize {
+        self.c_out * self.c_in * self.kernel[0] * self.kernel[1]
+    }
+
+    /// The convolution that turns the output's gradient, spread by [`spread`], into the input's.
+    fn transposed(&self) -> Self {
+        let [height, width] = self.output_size();
+        let spread = [(height - 1) * self.stride + 1, (width - 1) * self.stride + 1];
+        let before = [self.kernel[0] - 1 - self.pad[0], self.kernel[1] - 1 - self.pad[2]];
+        let after = |axis: usize| {
+            self.size[axis] + self.kernel[axis] - 1 - spread[axis] - before[axis]
+        };
+        Self {
+            batch: self.batch,
+            size: spread,
+            c_in: self.c_out,
+            c_out: self.c_in,
+            kernel: self.kernel,
+            stride: 1,
+            pad: [before[0], after(0), before[1], after(1)],
+        }
+    }
+}
+
+/// `y = conv(x, weight) + bias`.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C_in]`, `weight`: `[C_out, C_in, kH, kW]`, `bias`: `[C_out]` or empty for none
+/// - `y`: `[B, H', W', C_out]`
+///
+/// # Panics
+/// If a slice does not have its length.
+pub fn forward(conv: &Conv2d, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    forward_at(simd::level(), conv, x, weight, bias, y);
+}
+
+/// [`forward`] with the instruction set of choice.
+pub fn forward_at(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+) {
+    assert_eq!(x.len(), conv.input_len(), "conv2d: input");
+    assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
+    assert_eq!(y.len(), conv.output_len(), "conv2d: output");
+    let [kh, kw] = conv.kernel;
+    let at = |co: usize, ci: usize, ky: usize, kx: usize| {
+        weight[((co * conv.c_in + ci) * kh + ky) * kw + kx]
+    };
+    let packed = forward::pack(level, conv, at);
+    forward::run(level, conv, &padded(conv, x), &packed, bias, y);
+}
+
+/// The gradient of the input of [`forward`], given that of its output.
+///
+/// # Shapes
+/// - `grad`: `[B, H', W', C_out]`, `weight`: `[C_out, C_in, kH, kW]`
+/// - `out`: `[B, H, W, C_in]`
+///
+/// # Panics
+/// If a slice does not have its length, or the padding is as large as the window.
+pub fn grad_input(conv: &Conv2d, grad: &[f32], weight: &[f32], out: &mut [f32]) {
+    grad_input_at(simd::level(), conv, grad, weight, out);
+}
+
+/// [`grad_input`] with the instruction set of choice.
+pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], out: &mut [f32]) {
+    assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
+    assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
+    assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
+    let [kh, kw] = conv.kernel;
+    let transposed = conv.transposed();
+    let turned = |ci: usize, co: usize, ky: usize, kx: usize| {
+        weight[((co * conv.c_in + ci) * kh + (kh - 1 - ky)) * kw + (kw - 1 - kx)]
+    };
+    let packed = forward::pack(level, &transposed, turned);
+    let spread = spread(conv, grad);
+    forward::run(level, &transposed, &padded(&transposed, &spread), &packed, &[], out);
+}
+
+/// The gradients of the weights and the bias of [`forward`], given that of its output.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C_in]`, `grad`: `[B, H', W', C_out]`
+/// - `weight_out`: `[C_out, C_in, kH, kW]`, `bias_out`: `[C_out]` or empty for none
+///
+/// # Panics
+/// If a slice does not have its length.
+pub fn grad_weight(
+    conv: &Conv2d,
+    x: &[f32],
+    grad: &[f32],
+    weight_out: &mut [f32],
+    bias_out: &mut [f32],
+) {
+    grad_weight_at(simd::level(), conv, x, grad, weight_out, bias_out);
+}
+
+/// [`grad_weight`] with the instruction set of choice.
+pub fn grad_weight_at(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    grad: &[f32],
+    weight_out: &mut [f32],
+    bias_out: &mut [f32],
+) {
+    assert_eq!(x.len(), conv.input_len(), "conv2d: input");
+    assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
+    assert_eq!(weight_out.len(), conv.weight_len(), "conv2d: gradient of the weight");
+    weight_gradient::run(level, conv, &padded(conv, x), grad, weight_out);
+    if !bias_out.is_empty() {
+        assert_eq!(bias_out.len(), conv.c_out, "conv2d: gradient of the bias");
+        weight_gradient::bias(conv.c_out, grad, bias_out);
+    }
+}
+
+/// `x` with zeros around each image, or `x` itself where there is no padding.
+fn padded<'a>(conv: &Conv2d, x: &'a [f32]) -> Cow<'a, [f32]> {
+    if conv.pad == [0; 4] {
+        return Cow::Borrowed(x);
+    }
+    let [top, _, left, _] = conv.pad;
+    let [height, width] = conv.padded_size();
+    let (row, padded_row) = (conv.size[1] * conv.c_in, width * conv.c_in);
+    let mut out = vec![0.0; conv.batch * height * padded_row];
+    out.par_chunks_mut(height * padded_row).zip(x.par_chunks(conv.size[0] * row)).for_each(
+        |(out, x)| {
+            let rows = out[top * padded_row..].chunks_exact_mut(padded_row);
+            for (to, from) in rows.zip(x.chunks_exact(row)) {
+                to[left * conv.c_in..][..row].copy_from_slice(from);
+            }
+        },
+    );
+    Cow::Owned(out)
+}
+
+/// The output's gradient with `stride - 1` zeros between its pixels.
+fn spread<'a>(conv: &Conv2d, grad: &'a [f32]) -> Cow<'a, [f32]> {
+    if conv.stride == 1 {
+        return Cow::Borrowed(grad);
+    }
+    let [height, width] = conv.output_size();
+    let c = conv.c_out;
+    let wide = (width - 1) * conv.stride + 1;
+    let tall = (height - 1) * conv.stride + 1;
+    let mut out = vec![0.0; conv.batch * tall * wide * c];
+    for (out, grad) in out.chunks_exact_mut(tall * wide * c).zip(grad.chunks_exact(height * width * c))
+    {
+        for (i, pixel) in grad.chunks_exact(c).enumerate() {
+            let at = (i / width * wide + i % width) * conv.stride;
+            out[at * c..][..c].copy_from_slice(pixel);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests;
