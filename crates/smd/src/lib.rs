@@ -13,3 +13,4 @@
 
 pub mod error;
 pub mod noise;
+pub mod ops;

@@ -1,0 +1,88 @@
+//! Which network, and of which sizes.
+
+use super::{AuthorsUnet, AuthorsUnetConfig, DdpmUnet, DdpmUnetConfig, HyperNetConfig, Init};
+use super::{Mlp, MlpConfig, Net};
+use crate::error::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// `[net]` of a config: `kind` and the sizes of that kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum NetConfig {
+    /// See [`AuthorsUnetConfig`].
+    AuthorsUnet(AuthorsUnetConfig),
+    /// See [`DdpmUnetConfig`].
+    DdpmUnet(DdpmUnetConfig),
+    /// See [`MlpConfig`].
+    Mlp(MlpConfig),
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self::DdpmUnet(DdpmUnetConfig::default())
+    }
+}
+
+impl NetConfig {
+    /// Checks the sizes, and that examples of `shape` (`[H, W, C]`) fit.
+    ///
+    /// # Errors
+    /// The first offending field.
+    pub fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
+        let [height, width, _] = shape;
+        let factor = match self {
+            Self::AuthorsUnet(config) => config.validate().map(|()| config.factor()),
+            Self::DdpmUnet(config) => config.validate().map(|()| config.factor()),
+            Self::Mlp(config) => config.validate().map(|()| 1),
+        }?;
+        let is_vector = [height, width] == [1, 1];
+        if matches!(self, Self::Mlp(_)) && !is_vector {
+            let problem = format!("is \"mlp\", which is for vectors, but the examples are {height}x{width} images; use \"ddpm-unet\"");
+            return Err(ConfigError::invalid("net.kind", problem));
+        }
+        if !matches!(self, Self::Mlp(_)) && is_vector {
+            let problem = "is a U-Net, which is for images, but the examples are vectors; use \"mlp\"";
+            return Err(ConfigError::invalid("net.kind", problem));
+        }
+        if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+            let stages = factor.ilog2() + 1;
+            let nearest = |n: usize| n.next_multiple_of(factor);
+            let problem = format!(
+                "has {stages} stages, so sizes must be divisible by {factor}, but the images are \
+                 {height}x{width}; set `data.size = {}` or use fewer stages",
+                nearest(height.max(width))
+            );
+            return Err(ConfigError::invalid("net.multipliers", problem));
+        }
+        Ok(())
+    }
+
+    /// The small network of the same kind that makes a latent, where a config names no other.
+    pub fn latent(&self) -> Self {
+        match self {
+            Self::AuthorsUnet(config) => Self::AuthorsUnet(config.latent()),
+            Self::DdpmUnet(config) => Self::DdpmUnet(config.latent()),
+            Self::Mlp(config) => Self::Mlp(config.latent()),
+        }
+    }
+
+    /// Builds the network for images of height `size`, from `c_in` to `c_out` channels.
+    pub fn init(
+        &self,
+        size: usize,
+        c_in: usize,
+        c_out: usize,
+        hyper: Option<&HyperNetConfig>,
+        init: &mut Init,
+    ) -> Net {
+        match self {
+            Self::AuthorsUnet(config) => {
+                Net::Authors(AuthorsUnet::new(config, c_in, c_out, hyper, init))
+            }
+            Self::DdpmUnet(config) => {
+                Net::Ddpm(DdpmUnet::new(config, size, c_in, c_out, hyper, init))
+            }
+            Self::Mlp(config) => Net::Mlp(Mlp::new(config, c_in, c_out, hyper, init)),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A residual perceptron for vectors, `[B, 1, 1, D]`.
+//!
+//! The input goes in twice: as it is, and as sines and cosines of its coordinates at rising
+//! frequencies (Tancik et al. 2020), without which a perceptron is slow to learn structure much finer
+//! than the data's spread. Hypernetworks sit after the stem and before the head.
+
+use super::{HyperNet, HyperNetConfig, Init, Linear, modulate, sinusoidal};
+use crate::error::ConfigError;
+use crate::ops;
+use burn::module::Module;
+use burn::tensor::{Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// Sizes of an [`Mlp`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MlpConfig {
+    /// Features. Default 256.
+    pub dim: usize,
+    /// Residual blocks. Default 3.
+    pub blocks: usize,
+    /// Frequencies of each coordinate: pi/4, pi/2, pi, ... Default 6.
+    pub frequencies: usize,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self { dim: 256, blocks: 3, frequencies: 6 }
+    }
+}
+
+impl MlpConfig {
+    /// Checks what the types cannot express.
+    ///
+    /// # Errors
+    /// The first offending field.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.dim < 4 || !self.dim.is_multiple_of(2) {
+            return Err(ConfigError::invalid("net.dim", "must be even and at least 4"));
+        }
+        if self.frequencies > 16 {
+            let problem = format!("is {}, must be at most 16", self.frequencies);
+            return Err(ConfigError::invalid("net.frequencies", problem));
+        }
+        Ok(())
+    }
+
+    /// A small network of the same kind for `g_phi`: a quarter of the features, one block.
+    pub fn latent(&self) -> Self {
+        let quarter = (self.dim / 4).max(4);
+        Self { dim: quarter + quarter % 2, blocks: 1, frequencies: self.frequencies }
+    }
+}
+
+/// See the file's header.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    stem: Linear,
+    in_hypernet: Option<HyperNet>,
+    time: Linear,
+    blocks: Vec<Block>,
+    out_hypernet: Option<HyperNet>,
+    head: Linear,
+    d_time: usize,
+    frequencies: usize,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    time: Linear,
+    first: Linear,
+    second: Linear,
+}
+
+impl Mlp {
+    /// A network from `c_in` to `c_out` numbers, with hypernetworks where `hyper` gives their sizes.
+    pub fn new(
+        config: &MlpConfig,
+        c_in: usize,
+        c_out: usize,
+        hyper: Option<&HyperNetConfig>,
+        init: &mut Init,
+    ) -> Self {
+        let dim = config.dim;
+        let d_time = dim.min(64);
+        Self {
+            stem: Linear::new(c_in * (1 + 2 * config.frequencies), dim, init),
+            in_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
+            time: Linear::new(d_time, dim, init),
+            blocks: (0..config.blocks)
+                .map(|_| Block {
+                    time: Linear::new(dim, dim, init),
+                    first: Linear::new(dim, dim, init),
+                    second: Linear::fan_avg(dim, dim, 0.1, init),
+                })
+                .collect(),
+            out_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
+            head: Linear::fan_avg(dim, c_out, 0.01, init),
+            d_time,
+            frequencies: config.frequencies,
+        }
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, 1, 1, D]`; `t`: `B` steps; `z_t`: `[B, 1, 1, L]`; returns `[B, 1, 1, C_out]`
+    pub fn forward(&self, x: Tensor<4>, t: &[usize], z_t: Option<Tensor<4>>) -> Tensor<4> {
+        let [batch, _, _, channels] = x.dims();
+        assert_shape!(x, [batch, 1, 1, channels]);
+        assert_eq!(t.len(), batch, "one time step per batch item");
+        let time = sinusoidal(t, self.d_time, &x.device());
+        let time = ops::silu(self.time.forward(time));
+
+        let mut features = vec![x.clone()];
+        for i in 0..self.frequencies {
+            let phase = x.clone() * (PI / 4.0 * f64::from(1 << i));
+            features.extend([phase.clone().sin(), phase.cos()]);
+        }
+        let mut x = modulate(&self.in_hypernet, self.stem.forward(Tensor::cat(features, 3)), &z_t);
+        for block in &self.blocks {
+            let h = block.first.forward(ops::silu(x.clone())) + block.time.forward(time.clone());
+            x = x + block.second.forward(ops::silu(h));
+        }
+        let x = modulate(&self.out_hypernet, ops::silu(x), &z_t);
+        self.head.forward(x)
+    }
+}

@@ -1,0 +1,215 @@
+//! The operations that each device may do in its own way: the seam between layers and kernels.
+//!
+//! [`FusedOps`] is a small extension of Burn's backend. Its default bodies compose Burn's own
+//! operations, so every device works; the CPU calls `smd-kernels` instead. The backward passes are
+//! written by hand once for every device (`ops/autodiff.rs`) and keep only their inputs: a
+//! group norm with SiLU keeps `x`, not the seven tensors of its composition. Tests hold values and
+//! gradients equal to a composition that Burn differentiates itself.
+//!
+//! Nothing above this file knows which body ran.
+
+mod autodiff;
+mod composed;
+#[cfg(feature = "flex")]
+mod cpu;
+
+use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
+use burn::tensor::{Tensor, assert_shape};
+
+/// Stride and zero padding of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Pixels between windows.
+    pub stride: usize,
+    /// Zeros around the input: top, bottom, left, right.
+    pub pad: [usize; 4],
+}
+
+impl Window {
+    /// The window of side `kernel` (odd) that keeps the size.
+    pub fn same(kernel: usize) -> Self {
+        Self { stride: 1, pad: [kernel / 2; 4] }
+    }
+}
+
+/// What a group normalisation needs to know besides its tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// Groups of neighbouring channels.
+    pub groups: usize,
+    /// What is added to the variance.
+    pub eps: f32,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+/// Operations with a body of their own on some devices.
+#[cfg_attr(
+    any(feature = "cuda", feature = "rocm", feature = "metal", feature = "vulkan", feature = "wgpu"),
+    backend_extension(Autodiff, Flex: cfg(feature = "flex"), Cube)
+)]
+#[cfg_attr(
+    not(any(
+        feature = "cuda",
+        feature = "rocm",
+        feature = "metal",
+        feature = "vulkan",
+        feature = "wgpu"
+    )),
+    backend_extension(Autodiff, Flex: cfg(feature = "flex"))
+)]
+pub trait FusedOps: Backend {
+    /// See [`conv2d`].
+    fn conv2d_nhwc(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        window: Window,
+    ) -> FloatTensor<Self> {
+        composed::conv2d::<Self>(x, weight, bias, window)
+    }
+
+    /// See [`group_norm`].
+    fn group_norm_nhwc(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        norm: Norm,
+    ) -> FloatTensor<Self> {
+        composed::group_norm::<Self>(x, scale, shift, norm)
+    }
+
+    /// See [`silu`].
+    fn silu_fused(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::silu::<Self>(x)
+    }
+
+    /// See [`softmax`].
+    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::softmax::<Self>(x)
+    }
+}
+
+/// The backward passes of [`FusedOps`], for a device without automatic differentiation.
+pub(crate) trait FusedGradients: FusedOps {
+    /// Gradients of `x` (where asked for), `weight` and `bias`.
+    fn conv2d_nhwc_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        window: Window,
+        want_x: bool,
+    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>) {
+        composed::conv2d_backward::<Self>(x, weight, grad, window, want_x)
+    }
+
+    /// Gradients of `x`, `scale` and `shift`.
+    fn group_norm_nhwc_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        norm: Norm,
+    ) -> [FloatTensor<Self>; 3] {
+        composed::group_norm_backward::<Self>(x, scale, shift, grad, norm)
+    }
+
+    /// Gradient of `x`.
+    fn silu_fused_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::silu_backward::<Self>(x, grad)
+    }
+
+    /// Gradient of the input, from the output `y`.
+    fn softmax_last_backward(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::softmax_backward::<Self>(y, grad)
+    }
+}
+
+#[cfg(any(
+    feature = "cuda",
+    feature = "rocm",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+mod gpu {
+    use burn::backend::Cube;
+
+    impl super::FusedOps for Cube {}
+    impl super::FusedGradients for Cube {}
+}
+
+/// Convolution with zero padding.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C_in]`, `weight`: `[C_out, C_in, kH, kW]`, `bias`: `[C_out]`
+/// - returns: `[B, H', W', C_out]`
+///
+/// # Panics
+/// If the channels disagree.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, window: Window) -> Tensor<4> {
+    let [c_out, c_in, _, _] = weight.dims();
+    assert_shape!(x, [_, _, _, c_in]);
+    assert_shape!(bias, [c_out]);
+    Tensor::from_dispatch(Dispatch::conv2d_nhwc(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        window,
+    ))
+}
+
+/// Group normalisation, then `* scale + shift` per image and channel, then SiLU if asked for.
+///
+/// ```text
+/// y = silu((x - mean) / sqrt(var + eps) * scale + shift)    mean, var over a group's pixels
+/// ```
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`; `scale`, `shift`: `[B, C]`
+/// - returns: `[B, H, W, C]`
+///
+/// # Panics
+/// If the shapes disagree or the groups do not divide the channels.
+pub fn group_norm(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>, norm: Norm) -> Tensor<4> {
+    let [batch, _, _, channels] = x.dims();
+    assert_shape!(scale, [batch, channels]);
+    assert_shape!(shift, [batch, channels]);
+    assert_eq!(channels % norm.groups, 0, "{} groups of {channels} channels", norm.groups);
+    Tensor::from_dispatch(Dispatch::group_norm_nhwc(
+        x.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        norm,
+    ))
+}
+
+/// `x * sigmoid(x)`, of any shape.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::silu_fused(x.into_dispatch()))
+}
+
+/// Softmax over the last axis, of any shape.
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::softmax_last(x.into_dispatch()))
+}
+
+/// `x W^T + b` on the last axis: a product of `[P, C_in]` with `[C_in, C_out]`.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C_in]`, `weight`: `[C_out, C_in]`, `bias`: `[C_out]`
+/// - returns: `[B, H, W, C_out]`
+///
+/// # Panics
+/// If the channels disagree.
+pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<4> {
+    let [batch, height, width, c_in] = x.dims();
+    let [c_out, _] = weight.dims();
+    // A 1x1 convolution over one long row of pixels.
+    let x = x.reshape([1, 1, batch * height * width, c_in]);
+    let weight = weight.reshape([c_out, c_in, 1, 1]);
+    conv2d(x, weight, bias, Window::same(1)).reshape([batch, height, width, c_out])
+}
+
+#[cfg(test)]
+mod tests;

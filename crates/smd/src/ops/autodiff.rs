@@ -1,0 +1,150 @@
+//! The backward passes, registered once for every device.
+
+use super::{FusedGradients, FusedOps, Norm, Window};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend};
+
+#[derive(Debug)]
+struct Conv2d;
+
+impl<B: FusedGradients> Backward<B, 3> for Conv2d {
+    type State = (FloatTensor<B>, FloatTensor<B>, Window);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (x, weight, window) = ops.state;
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x_grad, weight_grad, bias_grad) =
+            B::conv2d_nhwc_backward(x, weight, grad, window, x_node.is_some());
+        if let (Some(node), Some(x_grad)) = (x_node, x_grad) {
+            grads.register::<B>(node.id, x_grad);
+        }
+        if let Some(node) = weight_node {
+            grads.register::<B>(node.id, weight_grad);
+        }
+        if let Some(node) = bias_node {
+            grads.register::<B>(node.id, bias_grad);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GroupNorm;
+
+impl<B: FusedGradients> Backward<B, 3> for GroupNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Norm);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (x, scale, shift, norm) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let results = B::group_norm_nhwc_backward(x, scale, shift, grad, norm);
+        for (node, result) in ops.parents.into_iter().zip(results) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, result);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Silu;
+
+impl<B: FusedGradients> Backward<B, 1> for Silu {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::silu_fused_backward(ops.state, grad));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Softmax;
+
+impl<B: FusedGradients> Backward<B, 1> for Softmax {
+    /// The output: its gradient needs nothing else.
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::softmax_last_backward(ops.state, grad));
+        }
+    }
+}
+
+impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    fn conv2d_nhwc(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        window: Window,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+        let y = B::conv2d_nhwc(x.clone(), weight.clone(), bias, window);
+        match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, weight, window), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn group_norm_nhwc(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        norm: Norm,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), scale.node(), shift.node()];
+        let (x, scale, shift) = (x.into_primitive(), scale.into_primitive(), shift.into_primitive());
+        let y = B::group_norm_nhwc(x.clone(), scale.clone(), shift.clone(), norm);
+        match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, scale, shift, norm), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn silu_fused(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let x = x.into_primitive();
+        let y = B::silu_fused(x.clone());
+        match Silu.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let y = B::softmax_last(x.into_primitive());
+        match Softmax.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
