@@ -12,5 +12,7 @@
 //! The library never prints, never exits and never seeds anything globally.
 
 pub mod error;
+pub mod eval;
+pub mod gmm;
 pub mod noise;
 pub mod ops;
