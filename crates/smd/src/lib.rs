@@ -11,5 +11,6 @@
 //!
 //! The library never prints, never exits and never seeds anything globally.
 
+pub mod data;
 pub mod error;
 pub mod noise;
