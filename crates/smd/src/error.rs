@@ -18,6 +18,201 @@ pub enum DataError {
         #[source]
         source: std::io::Error,
     },
+
+    /// An option of the reader is outside its range.
+    #[error("`{field}` is {found}, expected {expected}")]
+    Option {
+        /// Dotted path in the config file.
+        field: &'static str,
+        /// The value given.
+        found: usize,
+        /// The range.
+        expected: &'static str,
+    },
+
+    /// A folder holds nothing that can be read.
+    #[error(
+        "{} holds no images: files ending in {extensions} are read, in sub-folders too, hidden \
+         ones are not; so are CIFAR-10's data_batch_*.bin and IDX files (*idx3-ubyte, *.gz)",
+        .path.display()
+    )]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// The endings that are read.
+        extensions: String,
+    },
+
+    /// A file is not an image, or is damaged.
+    #[error(
+        "{} is not a readable image: replace it, or leave such files out with \
+         `data.skip_bad = true`",
+        .path.display()
+    )]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        #[source]
+        source: image::ImageError,
+    },
+
+    /// Every file of a folder was bad and left out.
+    #[error("{}: none of the {files} images could be read, the first because", .path.display())]
+    AllBad {
+        /// The folder.
+        path: PathBuf,
+        /// How many files were tried.
+        files: usize,
+        /// Why the first was left out.
+        #[source]
+        source: Box<DataError>,
+    },
+
+    /// The images of a folder differ in size and no size is set.
+    #[error(
+        "{} is {}x{} (width x height), but {} is {}x{}: set `data.size` to bring all to one size",
+        .path.display(), .found[1], .found[0], .first.display(), .expected[1], .expected[0]
+    )]
+    Size {
+        /// The first image of another size, in path order.
+        path: PathBuf,
+        /// Its height and width.
+        found: [usize; 2],
+        /// The first image.
+        first: PathBuf,
+        /// The first image's height and width.
+        expected: [usize; 2],
+    },
+
+    /// A folder mixes grey and colour images and no number of channels is set.
+    #[error(
+        "{} is grey, but {} is in colour: set `data.channels` to 1 or 3",
+        .grey.display(), .colour.display()
+    )]
+    MixedChannels {
+        /// A grey image.
+        grey: PathBuf,
+        /// A colour image.
+        colour: PathBuf,
+    },
+
+    /// The set does not fit into memory.
+    #[error(
+        "{}: {images} images need {bytes} bytes of memory: set a smaller `data.size` or \
+         `data.limit`",
+        .path.display()
+    )]
+    Memory {
+        /// The folder or file.
+        path: PathBuf,
+        /// How many images.
+        images: usize,
+        /// What they need.
+        bytes: usize,
+        /// What the allocator said.
+        #[source]
+        source: std::collections::TryReserveError,
+    },
+
+    /// A CIFAR-10 binary is no whole number of records.
+    #[error(
+        "CIFAR-10 file {} has {found} bytes, expected a multiple of 3073, say {expected}: it is \
+         cut short or not CIFAR-10, fetch it again",
+        .path.display()
+    )]
+    CifarLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        found: u64,
+        /// The nearest length that is right, in bytes.
+        expected: u64,
+    },
+
+    /// A CIFAR-10 record has a label that CIFAR-10 does not have.
+    #[error(
+        "CIFAR-10 file {}: record {record} has label {found}, expected 0 to 9: is this a CIFAR-10 \
+         file?",
+        .path.display()
+    )]
+    CifarLabel {
+        /// The file.
+        path: PathBuf,
+        /// The record, from 0.
+        record: usize,
+        /// Its first byte.
+        found: u8,
+    },
+
+    /// A file does not begin like an IDX file of images.
+    #[error(
+        "{} begins with {found:#010x}, expected {expected:#010x} of IDX images: a single file is \
+         read as IDX, or as CIFAR-10 if it ends in .bin; give pictures as a folder",
+        .path.display()
+    )]
+    IdxMagic {
+        /// The file.
+        path: PathBuf,
+        /// Its first four bytes, after decompression.
+        found: u32,
+        /// The magic number of images.
+        expected: u32,
+    },
+
+    /// An IDX file holds labels.
+    #[error(
+        "{} is the labels file (magic number 0x00000801): give the images, *-images-idx3-ubyte",
+        .path.display()
+    )]
+    IdxLabels {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An IDX file announces no pixels.
+    #[error(
+        "IDX file {} announces {images} images of {width}x{height}, expected at least one pixel",
+        .path.display()
+    )]
+    IdxEmpty {
+        /// The file.
+        path: PathBuf,
+        /// Number of images in the header.
+        images: u32,
+        /// Height in the header.
+        height: u32,
+        /// Width in the header.
+        width: u32,
+    },
+
+    /// An IDX file ends too early.
+    #[error(
+        "IDX file {} has {found} bytes (uncompressed), expected {expected}: it is cut short, \
+         fetch it again",
+        .path.display()
+    )]
+    IdxShort {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes, uncompressed.
+        found: u64,
+        /// The length that its header announces, in bytes.
+        expected: u64,
+    },
+
+    /// An IDX file goes on after its last image.
+    #[error(
+        "IDX file {} goes on after the {expected} bytes (uncompressed) that its header announces: \
+         it is damaged, fetch it again",
+        .path.display()
+    )]
+    IdxLong {
+        /// The file.
+        path: PathBuf,
+        /// The length that its header announces, in bytes.
+        expected: u64,
+    },
 }
 
 /// Why a config does not describe a Gaussian mixture.

@@ -11,6 +11,7 @@
 //!
 //! The library never prints, never exits and never seeds anything globally.
 
+pub mod data;
 pub mod error;
 pub mod eval;
 pub mod gmm;
