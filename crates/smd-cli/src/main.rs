@@ -1,1 +1,6 @@
-fn main(){}
+//! The command `smd`.
+
+#[allow(dead_code, reason = "`smd quickstart` will call it")]
+mod report;
+
+fn main() {}
