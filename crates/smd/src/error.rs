@@ -268,3 +268,177 @@ pub enum MixtureError {
         expected: &'static str,
     },
 }
+
+/// Why a run's configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value is outside its documented range.
+    #[error("{field} {problem}")]
+    Invalid {
+        /// Dotted path in the config.
+        field: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+
+    /// The text is not TOML, has a field that does not exist, or a value of the wrong type.
+    #[error("{origin}: {problem}")]
+    Parse {
+        /// The file, preset or flag it came from.
+        origin: String,
+        /// Line, field and the nearest name that exists.
+        problem: String,
+    },
+
+    /// The data of a config could not be read.
+    #[error("data.path")]
+    Data(#[from] DataError),
+
+    /// The mixture of a config is not one.
+    #[error("data.mixture")]
+    Mixture(#[from] MixtureError),
+}
+
+impl ConfigError {
+    pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file could not be read at all.
+    #[error("cannot read checkpoint {}", .path.display())]
+    Read {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The file could not be written; an older one of that name is as it was.
+    #[error("cannot write checkpoint {}; check space and permission of its folder", .path.display())]
+    Write {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The file is no safetensors file, or ends before its tensors do.
+    #[error(
+        "checkpoint {} is cut off or no checkpoint; use an older one of the same run",
+        .path.display()
+    )]
+    Damaged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What its reader said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The file comes from a later version of this program.
+    #[error(
+        "checkpoint {} has format {found}, this program reads up to {expected}; update smd",
+        .path.display()
+    )]
+    Newer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The format of the file.
+        found: u32,
+        /// The newest format that can be read.
+        expected: u32,
+    },
+
+    /// The file lacks something that every checkpoint has.
+    #[error("checkpoint {}: {what} is missing", .path.display())]
+    Missing {
+        /// The checkpoint.
+        path: PathBuf,
+        /// A tensor's or a field's name.
+        what: String,
+    },
+
+    /// A parameter exists but does not fit: the config is not the one of the training run.
+    #[error(
+        "checkpoint {}: {name} has shape {found:?}, this model needs {expected:?}",
+        .path.display()
+    )]
+    Shape {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The parameter's dotted path.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape of the model.
+        expected: Vec<usize>,
+    },
+
+    /// The average that was asked for is not in the file.
+    #[error(
+        "checkpoint {} has no EMA \"{found}\"; it has {}",
+        .path.display(),
+        .available.join(", ")
+    )]
+    Ema {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name asked for.
+        found: String,
+        /// The names there are.
+        available: Vec<String>,
+    },
+
+    /// The config inside the checkpoint was refused.
+    #[error("checkpoint {}: its config", .path.display())]
+    Config {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ConfigError,
+    },
+}
+
+/// Why a training run stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The loss became NaN or infinite; the last checkpoint is from before.
+    #[error(
+        "the loss is {loss} at step {step}; the last good checkpoint is kept. \
+         Lower train.lr, raise train.warmup_steps, or set train.clip"
+    )]
+    NonFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+
+    /// The checkpoint could not be written or read.
+    #[error("a checkpoint failed")]
+    Checkpoint(#[from] CheckpointError),
+
+    /// The metrics could not be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The configuration was refused.
+    #[error("the configuration was refused")]
+    Config(#[from] ConfigError),
+}

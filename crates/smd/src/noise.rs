@@ -4,9 +4,11 @@
 //! same at any batch size, thread count or resume point, and a resumed run repeats no draw.
 //! The four integers are the 256-bit key of a ChaCha8 stream (Bernstein 2008).
 
-use rand::SeedableRng;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 /// What a draw is for: two uses of the same (seed, image, step) are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,56 @@ pub fn fill_normal(seed: u64, image: u64, step: u64, purpose: Use, out: &mut [f3
     let mut rng = rng(seed, image, step, purpose);
     for value in out {
         *value = StandardNormal.sample(&mut rng);
+    }
+}
+
+/// The draws of some images, as tensors.
+///
+/// In sampling an image's number is its seed; in training it is the example's position.
+#[derive(Debug, Clone)]
+pub struct NoiseSource {
+    seed: u64,
+    images: Vec<u64>,
+    device: Device,
+}
+
+impl NoiseSource {
+    /// The draws of `images` under `seed`.
+    pub fn new(seed: u64, images: Vec<u64>, device: &Device) -> Self {
+        Self { seed, images, device: device.clone() }
+    }
+
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Standard normal numbers for each image, `[B, H, W, C]` for `shape = [H, W, C]`.
+    pub fn normal(&self, step: u64, purpose: Use, shape: [usize; 3]) -> Tensor<4> {
+        let len: usize = shape.iter().product();
+        let mut values = vec![0.0; len * self.images.len()];
+        values.par_chunks_mut(len).zip(&self.images).with_min_len(4096 / len.min(4096)).for_each(
+            |(out, &image)| fill_normal(self.seed, image, step, purpose, out),
+        );
+        let [height, width, channels] = shape;
+        let shape = [self.images.len(), height, width, channels];
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    /// One number in `[0, 1)` for each image.
+    pub fn uniform(&self, step: u64, purpose: Use) -> Vec<f64> {
+        let draw = |&image: &u64| rng(self.seed, image, step, purpose).random::<f64>();
+        self.images.iter().map(draw).collect()
+    }
+
+    /// The device of its tensors.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 }
 

@@ -95,8 +95,9 @@ impl NoiseSchedule {
             }),
             ScheduleKind::Vp => curve(&|u| (-(0.1 * u + 9.95 * u * u)).exp()),
         };
-        if beta.iter().any(|&beta| beta >= 1.0) {
-            let works = (steps..).find(|&steps| largest_line_beta(config.kind, steps) < 1.0);
+        // 50 * 0.02 is 1 only up to rounding.
+        if beta.iter().any(|&beta| beta >= 1.0 - 1e-9) {
+            let works = (steps..).find(|&steps| largest_line_beta(config.kind, steps) < 1.0 - 1e-9);
             return Err(ConfigError::invalid(
                 "schedule.steps",
                 format!(
@@ -172,7 +173,7 @@ impl NoiseSchedule {
 /// `T` betas from numbers in a row, scaled by `1000 / T`.
 fn line(steps: usize, first: f64, last: f64, beta: impl Fn(f64) -> f64) -> Vec<f64> {
     let scale = 1000.0 / steps as f64;
-    let place = |i: usize| if steps == 1 { 0.0 } else { i as f64 / (steps - 1) as f64 };
+    let place = |i: usize| if steps == 1 { 1.0 } else { i as f64 / (steps - 1) as f64 };
     (0..steps).map(|i| scale * beta(first + (last - first) * place(i))).collect()
 }
 

@@ -11,11 +11,11 @@ type Flexed = FloatTensor<Flex>;
 
 /// A tensor with its numbers in order, as a view or a copy.
 fn in_order(x: Flexed) -> Flexed {
-    if x.is_contiguous() && x.layout().start_offset() == 0 { x } else { x.to_contiguous() }
+    if x.is_contiguous() { x } else { x.to_contiguous() }
 }
 
 fn numbers(x: &Flexed) -> &[f32] {
-    &x.storage::<f32>()[..x.shape().num_elements()]
+    &x.storage::<f32>()[x.layout().start_offset()..][..x.shape().num_elements()]
 }
 
 fn tensor(numbers: Vec<f32>, shape: Shape) -> Flexed {

@@ -1,0 +1,104 @@
+//! Which kernel, and of which sizes.
+
+use super::{Denoiser, Gaussian, Mixture, SoftMixture};
+use crate::error::ConfigError;
+use crate::nn::{HyperNetConfig, Init, NetConfig};
+use crate::process::{Prediction, Process};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// `[kernel]` of a config: `kind` and what that kind needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KernelConfig {
+    /// One Gaussian (Eq. 2).
+    Gaussian {},
+    /// See [`SoftMixtureConfig`].
+    SoftMixture(SoftMixtureConfig),
+    /// See [`MixtureKernelConfig`].
+    Mixture(MixtureKernelConfig),
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self::Gaussian {}
+    }
+}
+
+/// A latent and the hypernetworks that it drives (Eq. 11-13).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoftMixtureConfig {
+    /// Channels of the latent and layers of the hypernetworks.
+    pub hypernet: HyperNetConfig,
+    /// The network `g_phi`; default: a small one of the same kind as `[net]`.
+    pub net: Option<NetConfig>,
+}
+
+/// An explicit mixture for vectors (Eq. 10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MixtureKernelConfig {
+    /// Components, `K`. Default 16.
+    pub components: usize,
+}
+
+impl Default for MixtureKernelConfig {
+    fn default() -> Self {
+        Self { components: 16 }
+    }
+}
+
+impl KernelConfig {
+    /// Checks that the kernel works with examples of `shape`.
+    ///
+    /// # Errors
+    /// The first offending field.
+    pub fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
+        match self {
+            Self::Gaussian {} => Ok(()),
+            Self::SoftMixture(config) => {
+                config.hypernet.validate()?;
+                config.net.as_ref().map_or(Ok(()), |net| net.validate(shape))
+            }
+            Self::Mixture(config) if config.components == 0 => {
+                Err(ConfigError::invalid("kernel.components", "is 0, must be at least 1"))
+            }
+            Self::Mixture(_) if shape[..2] != [1, 1] => Err(ConfigError::invalid(
+                "kernel.kind",
+                "is \"mixture\", which is for vectors; for images use \"gaussian\" or \"soft-mixture\"",
+            )),
+            Self::Mixture(_) => Ok(()),
+        }
+    }
+
+    /// Builds the kernel over a network of `net` for examples of `shape`.
+    pub fn init(
+        &self,
+        net: &NetConfig,
+        shape: [usize; 3],
+        prediction: Prediction,
+        process: Arc<Process>,
+        init: &mut Init,
+    ) -> Denoiser {
+        let [height, _, channels] = shape;
+        match self {
+            Self::Gaussian {} => {
+                let model = net.init(height, channels, channels, None, init);
+                Denoiser::Gaussian(Gaussian::new(model, prediction, process))
+            }
+            Self::SoftMixture(config) => {
+                let hyper = &config.hypernet;
+                let model = net.init(height, channels, channels, Some(hyper), init);
+                let latent = config.net.clone().unwrap_or_else(|| net.latent());
+                let identifier = latent.init(height, 2 * channels, hyper.d_latent, None, init);
+                Denoiser::SoftMixture(SoftMixture::new(model, identifier, prediction, process))
+            }
+            Self::Mixture(config) => {
+                let outputs = Mixture::outputs(config.components, channels);
+                let model = net.init(height, channels, outputs, None, init);
+                Denoiser::Mixture(Mixture::new(model, config.components, prediction, process))
+            }
+        }
+    }
+}
