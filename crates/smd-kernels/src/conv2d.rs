@@ -41,8 +41,14 @@ impl Conv2d {
     pub fn output_size(&self) -> [usize; 2] {
         let [height, width] = self.padded_size();
         let [kh, kw] = self.kernel;
-        assert!(kh <= height && kw <= width, "conv2d: the window is larger than the input");
-        [(height - kh) / self.stride + 1, (width - kw) / self.stride + 1]
+        assert!(
+            kh <= height && kw <= width,
+            "conv2d: the window is larger than the input"
+        );
+        [
+            (height - kh) / self.stride + 1,
+            (width - kw) / self.stride + 1,
+        ]
     }
 
     fn padded_size(&self) -> [usize; 2] {
@@ -66,11 +72,16 @@ impl Conv2d {
     /// The convolution that turns the output's gradient, spread by [`spread`], into the input's.
     fn transposed(&self) -> Self {
         let [height, width] = self.output_size();
-        let spread = [(height - 1) * self.stride + 1, (width - 1) * self.stride + 1];
-        let before = [self.kernel[0] - 1 - self.pad[0], self.kernel[1] - 1 - self.pad[2]];
-        let after = |axis: usize| {
-            self.size[axis] + self.kernel[axis] - 1 - spread[axis] - before[axis]
-        };
+        let spread = [
+            (height - 1) * self.stride + 1,
+            (width - 1) * self.stride + 1,
+        ];
+        let before = [
+            self.kernel[0] - 1 - self.pad[0],
+            self.kernel[1] - 1 - self.pad[2],
+        ];
+        let after =
+            |axis: usize| self.size[axis] + self.kernel[axis] - 1 - spread[axis] - before[axis];
         Self {
             batch: self.batch,
             size: spread,
@@ -139,7 +150,14 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
     };
     let packed = forward::pack(level, &transposed, turned);
     let spread = spread(conv, grad);
-    forward::run(level, &transposed, &padded(&transposed, &spread), &packed, &[], out);
+    forward::run(
+        level,
+        &transposed,
+        &padded(&transposed, &spread),
+        &packed,
+        &[],
+        out,
+    );
 }
 
 /// The gradients of the weights and the bias of [`forward`], given that of its output.
@@ -171,7 +189,11 @@ pub fn grad_weight_at(
 ) {
     assert_eq!(x.len(), conv.input_len(), "conv2d: input");
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
-    assert_eq!(weight_out.len(), conv.weight_len(), "conv2d: gradient of the weight");
+    assert_eq!(
+        weight_out.len(),
+        conv.weight_len(),
+        "conv2d: gradient of the weight"
+    );
     weight_gradient::run(level, conv, &padded(conv, x), grad, weight_out);
     if !bias_out.is_empty() {
         assert_eq!(bias_out.len(), conv.c_out, "conv2d: gradient of the bias");
@@ -188,14 +210,14 @@ fn padded<'a>(conv: &Conv2d, x: &'a [f32]) -> Cow<'a, [f32]> {
     let [height, width] = conv.padded_size();
     let (row, padded_row) = (conv.size[1] * conv.c_in, width * conv.c_in);
     let mut out = vec![0.0; conv.batch * height * padded_row];
-    out.par_chunks_mut(height * padded_row).zip(x.par_chunks(conv.size[0] * row)).for_each(
-        |(out, x)| {
+    out.par_chunks_mut(height * padded_row)
+        .zip(x.par_chunks(conv.size[0] * row))
+        .for_each(|(out, x)| {
             let rows = out[top * padded_row..].chunks_exact_mut(padded_row);
             for (to, from) in rows.zip(x.chunks_exact(row)) {
                 to[left * conv.c_in..][..row].copy_from_slice(from);
             }
-        },
-    );
+        });
     Cow::Owned(out)
 }
 
@@ -209,7 +231,9 @@ fn spread<'a>(conv: &Conv2d, grad: &'a [f32]) -> Cow<'a, [f32]> {
     let wide = (width - 1) * conv.stride + 1;
     let tall = (height - 1) * conv.stride + 1;
     let mut out = vec![0.0; conv.batch * tall * wide * c];
-    for (out, grad) in out.chunks_exact_mut(tall * wide * c).zip(grad.chunks_exact(height * width * c))
+    for (out, grad) in out
+        .chunks_exact_mut(tall * wide * c)
+        .zip(grad.chunks_exact(height * width * c))
     {
         for (i, pixel) in grad.chunks_exact(c).enumerate() {
             let at = (i / width * wide + i % width) * conv.stride;

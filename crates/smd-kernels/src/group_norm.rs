@@ -31,10 +31,21 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     fn check(&self, x: &[f32], affine: [&[f32]; 2]) {
-        assert_eq!(x.len(), self.batch * self.pixels * self.channels, "group norm: input");
-        assert!(self.channels.is_multiple_of(self.groups), "group norm: whole groups");
+        assert_eq!(
+            x.len(),
+            self.batch * self.pixels * self.channels,
+            "group norm: input"
+        );
+        assert!(
+            self.channels.is_multiple_of(self.groups),
+            "group norm: whole groups"
+        );
         for affine in affine {
-            assert_eq!(affine.len(), self.batch * self.channels, "group norm: scale and shift");
+            assert_eq!(
+                affine.len(),
+                self.batch * self.channels,
+                "group norm: scale and shift"
+            );
         }
     }
 
@@ -43,7 +54,9 @@ impl GroupNorm {
         let size = self.channels / self.groups;
         let count = (size * self.pixels) as f64;
         let mean = |sums: &[f64]| (sums.iter().sum::<f64>() / count) as f32;
-        sums.chunks_exact(size).flat_map(|sums| vec![mean(sums); size]).collect()
+        sums.chunks_exact(size)
+            .flat_map(|sums| vec![mean(sums); size])
+            .collect()
     }
 }
 
@@ -129,7 +142,11 @@ compiled_for_each_level! {
 }
 
 /// Sums over all pixels of an image: short runs in f32, runs in f64, in order.
-fn sum_runs(x: &[f32], channels: usize, mut add: impl FnMut(usize, &[f32], &mut [f32])) -> Vec<f64> {
+fn sum_runs(
+    x: &[f32],
+    channels: usize,
+    mut add: impl FnMut(usize, &[f32], &mut [f32]),
+) -> Vec<f64> {
     let mut total = vec![0.0; channels];
     let mut part = vec![0.0; channels];
     for (i, run) in x.chunks(PIXELS_PER_SUM * channels).enumerate() {
@@ -146,9 +163,14 @@ fn sum_runs(x: &[f32], channels: usize, mut add: impl FnMut(usize, &[f32], &mut 
 fn statistics(level: Level, norm: &GroupNorm, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let sums = sum_runs(x, norm.channels, |_, x, sums| add_sums(level, x, sums));
     let mean = norm.group_mean(&sums);
-    let squares = sum_runs(x, norm.channels, |_, x, sums| add_squares(level, x, &mean, sums));
+    let squares = sum_runs(x, norm.channels, |_, x, sums| {
+        add_squares(level, x, &mean, sums)
+    });
     let var = norm.group_mean(&squares);
-    let rstd = var.iter().map(|&var| (1.0 / f64::from(var + norm.eps).sqrt()) as f32).collect();
+    let rstd = var
+        .iter()
+        .map(|&var| (1.0 / f64::from(var + norm.eps).sqrt()) as f32)
+        .collect();
     (mean, rstd)
 }
 
@@ -188,7 +210,12 @@ pub fn forward_at(
 /// `u = x * a + b`, the normalisation and the affine map in one.
 fn affine(mean: &[f32], rstd: &[f32], scale: &[f32], shift: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let a: Vec<f32> = rstd.iter().zip(scale).map(|(r, s)| r * s).collect();
-    let b = mean.iter().zip(&a).zip(shift).map(|((m, a), s)| s - m * a).collect();
+    let b = mean
+        .iter()
+        .zip(&a)
+        .zip(shift)
+        .map(|((m, a), s)| s - m * a)
+        .collect();
     (a, b)
 }
 
@@ -213,7 +240,17 @@ pub fn backward(
     scale_out: &mut [f32],
     shift_out: &mut [f32],
 ) {
-    backward_at(simd::level(), norm, x, scale, shift, grad, x_out, scale_out, shift_out);
+    backward_at(
+        simd::level(),
+        norm,
+        x,
+        scale,
+        shift,
+        grad,
+        x_out,
+        scale_out,
+        shift_out,
+    );
 }
 
 /// [`backward`] with the instruction set of choice.
@@ -236,40 +273,45 @@ pub fn backward_at(
     let inputs = x.par_chunks(image).zip(grad.par_chunks(image));
     let affines = scale.par_chunks(c).zip(shift.par_chunks(c));
     let affines_out = scale_out.par_chunks_mut(c).zip(shift_out.par_chunks_mut(c));
-    x_out.par_chunks_mut(image).zip(inputs).zip(affines.zip(affines_out)).for_each(
-        |((out, (x, grad)), ((scale, shift), (scale_out, shift_out)))| {
-            let (mean, rstd) = statistics(level, norm, x);
-            let (a, b) = affine(&mean, &rstd, scale, shift);
-            let mut sums_x = vec![0.0; c];
-            let mut part_x = vec![0.0; c];
-            let sums = sum_runs(x, c, |at, run, part| {
-                part_x.fill(0.0);
-                let (grad, du) = (&grad[at..][..run.len()], &mut out[at..][..run.len()]);
-                back_through_silu(level, run, grad, &a, &b, norm.silu, du, part, &mut part_x);
-                for (sum, &part) in sums_x.iter_mut().zip(&part_x) {
-                    *sum += f64::from(part);
-                }
-            });
+    x_out
+        .par_chunks_mut(image)
+        .zip(inputs)
+        .zip(affines.zip(affines_out))
+        .for_each(
+            |((out, (x, grad)), ((scale, shift), (scale_out, shift_out)))| {
+                let (mean, rstd) = statistics(level, norm, x);
+                let (a, b) = affine(&mean, &rstd, scale, shift);
+                let mut sums_x = vec![0.0; c];
+                let mut part_x = vec![0.0; c];
+                let sums = sum_runs(x, c, |at, run, part| {
+                    part_x.fill(0.0);
+                    let (grad, du) = (&grad[at..][..run.len()], &mut out[at..][..run.len()]);
+                    back_through_silu(level, run, grad, &a, &b, norm.silu, du, part, &mut part_x);
+                    for (sum, &part) in sums_x.iter_mut().zip(&part_x) {
+                        *sum += f64::from(part);
+                    }
+                });
 
-            // sum du * x_hat, from sum du * x.
-            let hat = |i: usize| {
-                (sums_x[i] - sums[i] * f64::from(mean[i])) * f64::from(rstd[i])
-            };
-            for i in 0..c {
-                scale_out[i] = hat(i) as f32;
-                shift_out[i] = sums[i] as f32;
-            }
-            // dx = rstd * (scale * du - mean(scale * du) - x_hat * mean(scale * du * x_hat))
-            let scaled = |sum: &dyn Fn(usize) -> f64| -> Vec<f64> {
-                (0..c).map(|i| f64::from(scale[i]) * sum(i)).collect()
-            };
-            let mean_du = norm.group_mean(&scaled(&|i| sums[i]));
-            let mean_hat = norm.group_mean(&scaled(&hat));
-            let q: Vec<f32> = (0..c).map(|i| -rstd[i] * rstd[i] * mean_hat[i]).collect();
-            let r: Vec<f32> = (0..c).map(|i| -rstd[i] * mean_du[i] - mean[i] * q[i]).collect();
-            finish(level, x, &a, &q, &r, out);
-        },
-    );
+                // sum du * x_hat, from sum du * x.
+                let hat =
+                    |i: usize| (sums_x[i] - sums[i] * f64::from(mean[i])) * f64::from(rstd[i]);
+                for i in 0..c {
+                    scale_out[i] = hat(i) as f32;
+                    shift_out[i] = sums[i] as f32;
+                }
+                // dx = rstd * (scale * du - mean(scale * du) - x_hat * mean(scale * du * x_hat))
+                let scaled = |sum: &dyn Fn(usize) -> f64| -> Vec<f64> {
+                    (0..c).map(|i| f64::from(scale[i]) * sum(i)).collect()
+                };
+                let mean_du = norm.group_mean(&scaled(&|i| sums[i]));
+                let mean_hat = norm.group_mean(&scaled(&hat));
+                let q: Vec<f32> = (0..c).map(|i| -rstd[i] * rstd[i] * mean_hat[i]).collect();
+                let r: Vec<f32> = (0..c)
+                    .map(|i| -rstd[i] * mean_du[i] - mean[i] * q[i])
+                    .collect();
+                finish(level, x, &a, &q, &r, out);
+            },
+        );
 }
 
 #[cfg(test)]

@@ -109,7 +109,10 @@ mod tests {
     fn exp_is_right_to_rounding() {
         for x in inputs().into_iter().filter(|x| x.abs() <= 87.0) {
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((got / want - 1.0).abs() < 3e-7, "exp({x}) = {got}, not {want}");
+            assert!(
+                (got / want - 1.0).abs() < 3e-7,
+                "exp({x}) = {got}, not {want}"
+            );
         }
     }
 
@@ -124,9 +127,15 @@ mod tests {
             for (i, &x) in x.iter().enumerate() {
                 let x = f64::from(x);
                 let s = 1.0 / (1.0 + (-x).exp());
-                assert!((f64::from(y[i]) - x * s).abs() < 1e-6 * x.abs().max(1.0), "{level:?} {x}");
+                assert!(
+                    (f64::from(y[i]) - x * s).abs() < 1e-6 * x.abs().max(1.0),
+                    "{level:?} {x}"
+                );
                 let want = s + x * s * (1.0 - s);
-                assert!((f64::from(slope[i]) - want).abs() < 2e-6, "{level:?} slope at {x}");
+                assert!(
+                    (f64::from(slope[i]) - want).abs() < 2e-6,
+                    "{level:?} slope at {x}"
+                );
             }
         }
     }

@@ -64,7 +64,10 @@ pub fn forward(x: &[f32], y: &mut [f32], width: usize) {
 /// [`forward`] with the instruction set of choice.
 pub fn forward_at(level: Level, x: &[f32], y: &mut [f32], width: usize) {
     assert_eq!(x.len(), y.len(), "softmax: one output for each input");
-    assert!(width > 0 && x.len().is_multiple_of(width), "softmax: whole rows");
+    assert!(
+        width > 0 && x.len().is_multiple_of(width),
+        "softmax: whole rows"
+    );
     let chunk = rows_per_task(width) * width;
     y.par_chunks_mut(chunk)
         .zip(x.par_chunks(chunk))
@@ -83,7 +86,10 @@ pub fn backward(y: &[f32], grad: &[f32], out: &mut [f32], width: usize) {
 pub fn backward_at(level: Level, y: &[f32], grad: &[f32], out: &mut [f32], width: usize) {
     assert_eq!(y.len(), out.len(), "softmax: one gradient for each input");
     assert_eq!(y.len(), grad.len(), "softmax: one gradient for each output");
-    assert!(width > 0 && y.len().is_multiple_of(width), "softmax: whole rows");
+    assert!(
+        width > 0 && y.len().is_multiple_of(width),
+        "softmax: whole rows"
+    );
     let chunk = rows_per_task(width) * width;
     out.par_chunks_mut(chunk)
         .zip(y.par_chunks(chunk))

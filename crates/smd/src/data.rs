@@ -9,6 +9,7 @@
 
 mod cifar10;
 mod decode;
+mod examples;
 mod fit;
 mod folder;
 mod idx;
@@ -17,6 +18,7 @@ mod order;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+pub use examples::Examples;
 pub use order::{Order, flip};
 
 /// How to read a set. The default reads all of it as it is.

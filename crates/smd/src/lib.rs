@@ -11,8 +11,8 @@
 //!
 //! The library never prints, never exits and never seeds anything globally.
 
-//TMP pub mod checkpoint;
-//TMP pub mod config;
+pub mod checkpoint;
+pub mod config;
 pub mod data;
 pub mod denoise;
 pub mod error;
@@ -27,4 +27,4 @@ pub mod ops;
 pub mod process;
 pub mod sampler;
 pub mod schedule;
-//TMP pub mod train;
+pub mod train;

@@ -47,7 +47,10 @@ pub enum Use {
 /// A generator for the draws named (`seed`, `image`, `step`, `purpose`).
 pub fn rng(seed: u64, image: u64, step: u64, purpose: Use) -> ChaCha8Rng {
     let mut key = [0; 32];
-    for (bytes, word) in key.chunks_exact_mut(8).zip([seed, image, step, purpose as u64]) {
+    for (bytes, word) in key
+        .chunks_exact_mut(8)
+        .zip([seed, image, step, purpose as u64])
+    {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
@@ -74,7 +77,11 @@ pub struct NoiseSource {
 impl NoiseSource {
     /// The draws of `images` under `seed`.
     pub fn new(seed: u64, images: Vec<u64>, device: &Device) -> Self {
-        Self { seed, images, device: device.clone() }
+        Self {
+            seed,
+            images,
+            device: device.clone(),
+        }
     }
 
     /// How many images.
@@ -91,9 +98,11 @@ impl NoiseSource {
     pub fn normal(&self, step: u64, purpose: Use, shape: [usize; 3]) -> Tensor<4> {
         let len: usize = shape.iter().product();
         let mut values = vec![0.0; len * self.images.len()];
-        values.par_chunks_mut(len).zip(&self.images).with_min_len(4096 / len.min(4096)).for_each(
-            |(out, &image)| fill_normal(self.seed, image, step, purpose, out),
-        );
+        values
+            .par_chunks_mut(len)
+            .zip(&self.images)
+            .with_min_len(4096 / len.min(4096))
+            .for_each(|(out, &image)| fill_normal(self.seed, image, step, purpose, out));
         let [height, width, channels] = shape;
         let shape = [self.images.len(), height, width, channels];
         Tensor::from_data(TensorData::new(values, shape), &self.device)
@@ -146,6 +155,9 @@ mod tests {
         let mean = draws.iter().map(|&x| f64::from(x)).sum::<f64>() / DRAWS as f64;
         let var = draws.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / DRAWS as f64;
         assert!(mean.abs() < 5.0 / (DRAWS as f64).sqrt(), "mean {mean}");
-        assert!((var - 1.0).abs() < 5.0 * (2.0 / DRAWS as f64).sqrt(), "variance {var}");
+        assert!(
+            (var - 1.0).abs() < 5.0 * (2.0 / DRAWS as f64).sqrt(),
+            "variance {var}"
+        );
     }
 }

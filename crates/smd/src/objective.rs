@@ -99,7 +99,13 @@ pub fn loss(
 }
 
 /// A draw of `q(x_{t-1} | x_t, x_0)` with the given noise.
-fn x_prev(process: &Process, x_0: Tensor<4>, x_t: Tensor<4>, t: &[usize], noise: Tensor<4>) -> Tensor<4> {
+fn x_prev(
+    process: &Process,
+    x_0: Tensor<4>,
+    x_t: Tensor<4>,
+    t: &[usize],
+    noise: Tensor<4>,
+) -> Tensor<4> {
     let device = x_0.device();
     let posterior = |t: usize| process.schedule().posterior(t);
     per_item(t, |t| posterior(t).coef_x_0, &device) * x_0
@@ -120,7 +126,10 @@ pub fn weighted_square(
     target: Tensor<4>,
 ) -> Tensor<1> {
     let [batch, height, width, channels] = output.dims();
-    let item = (output - target).square().reshape([batch, height * width * channels]).mean_dim(1);
+    let item = (output - target)
+        .square()
+        .reshape([batch, height * width * channels])
+        .mean_dim(1);
     let weight = |t: usize| objective.weight.at(process, kind, objective.step_var, t);
     let weights = per_item(t, weight, &item.device()).reshape([batch, 1]);
     (item * weights).mean()
@@ -132,7 +141,10 @@ mod tests {
     use crate::schedule::{NoiseSchedule, ScheduleConfig, ScheduleKind};
 
     fn process() -> Process {
-        let config = ScheduleConfig { kind: ScheduleKind::Sigmoid, steps: 1000 };
+        let config = ScheduleConfig {
+            kind: ScheduleKind::Sigmoid,
+            steps: 1000,
+        };
         Process::new(NoiseSchedule::new(&config).unwrap())
     }
 
@@ -160,14 +172,20 @@ mod tests {
             let posterior = process.schedule().posterior(t);
             let x_0_per_eps = process.x_0_error_factor(Prediction::Eps, t);
             let kl = posterior.coef_x_0.powi(2) * x_0_per_eps / (2.0 * posterior.var);
-            assert!((gamma / kl - 1.0).abs() < 1e-9, "t = {t}: {gamma}, not {kl}");
+            assert!(
+                (gamma / kl - 1.0).abs() < 1e-9,
+                "t = {t}: {gamma}, not {kl}"
+            );
         }
     }
 
     #[test]
     fn gamma_is_finite_at_the_last_step_and_in_a_chain_of_one() {
         for steps in [1, 2, 8] {
-            let config = ScheduleConfig { kind: ScheduleKind::Cosine, steps };
+            let config = ScheduleConfig {
+                kind: ScheduleKind::Cosine,
+                steps,
+            };
             let process = Process::new(NoiseSchedule::new(&config).unwrap());
             for var in [StepVar::FixedSmall, StepVar::FixedLarge] {
                 let weight = LossWeight::Gamma.at(&process, Prediction::V, var, 1);

@@ -28,7 +28,10 @@ pub struct Window {
 impl Window {
     /// The window of side `kernel` (odd) that keeps the size.
     pub fn same(kernel: usize) -> Self {
-        Self { stride: 1, pad: [kernel / 2; 4] }
+        Self {
+            stride: 1,
+            pad: [kernel / 2; 4],
+        }
     }
 }
 
@@ -99,7 +102,11 @@ pub(crate) trait FusedGradients: FusedOps {
         grad: FloatTensor<Self>,
         window: Window,
         want_x: bool,
-    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (
+        Option<FloatTensor<Self>>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
         composed::conv2d_backward::<Self>(x, weight, grad, window, want_x)
     }
 
@@ -175,7 +182,12 @@ pub fn group_norm(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>, norm: Norm) 
     let [batch, _, _, channels] = x.dims();
     assert_shape!(scale, [batch, channels]);
     assert_shape!(shift, [batch, channels]);
-    assert_eq!(channels % norm.groups, 0, "{} groups of {channels} channels", norm.groups);
+    assert_eq!(
+        channels % norm.groups,
+        0,
+        "{} groups of {channels} channels",
+        norm.groups
+    );
     Tensor::from_dispatch(Dispatch::group_norm_nhwc(
         x.into_dispatch(),
         scale.into_dispatch(),

@@ -93,7 +93,13 @@ impl Process {
     ///
     /// # Shapes
     /// - `x_0`, `eps`: `[B, H, W, C]`; `t`: `B` steps in `1..=T`; returns `[B, H, W, C]`
-    pub fn target(&self, kind: Prediction, x_0: Tensor<4>, t: &[usize], eps: Tensor<4>) -> Tensor<4> {
+    pub fn target(
+        &self,
+        kind: Prediction,
+        x_0: Tensor<4>,
+        t: &[usize],
+        eps: Tensor<4>,
+    ) -> Tensor<4> {
         match kind {
             Prediction::Eps => eps,
             Prediction::X0 => x_0,
@@ -108,7 +114,13 @@ impl Process {
     ///
     /// # Shapes
     /// - `x_t`, `output`: `[B, H, W, C]`; `t`: `B` steps in `1..=T`; returns `[B, H, W, C]`
-    pub fn x_0_hat(&self, kind: Prediction, x_t: Tensor<4>, t: &[usize], output: Tensor<4>) -> Tensor<4> {
+    pub fn x_0_hat(
+        &self,
+        kind: Prediction,
+        x_t: Tensor<4>,
+        t: &[usize],
+        output: Tensor<4>,
+    ) -> Tensor<4> {
         let (signal, noise) = self.signal_and_noise(t, &x_t);
         match kind {
             Prediction::Eps => (x_t - noise * output) / signal,
@@ -131,12 +143,19 @@ impl Process {
     /// `sqrt(alpha_bar_t)` and `sqrt(1 - alpha_bar_t)`, each `[B, 1, 1, 1]`.
     fn signal_and_noise(&self, t: &[usize], like: &Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let alpha_bar = |t: usize| {
-            assert!((1..=self.steps()).contains(&t), "t = {t} is outside 1..={}", self.steps());
+            assert!(
+                (1..=self.steps()).contains(&t),
+                "t = {t} is outside 1..={}",
+                self.steps()
+            );
             self.schedule.alpha_bar(t)
         };
         let device = like.device();
         let signal = per_item(t, |t| alpha_bar(t).sqrt(), &device);
-        (signal, per_item(t, |t| (1.0 - alpha_bar(t)).sqrt(), &device))
+        (
+            signal,
+            per_item(t, |t| (1.0 - alpha_bar(t)).sqrt(), &device),
+        )
     }
 }
 
@@ -161,7 +180,11 @@ mod tests {
         let device = Device::default();
         let normal = || Tensor::<4>::random([3, 2, 2, 3], Distribution::Normal(0.0, 1.0), &device);
         let t = [1, 40, 90];
-        for kind in [ScheduleKind::Linear, ScheduleKind::Cosine, ScheduleKind::Sigmoid] {
+        for kind in [
+            ScheduleKind::Linear,
+            ScheduleKind::Cosine,
+            ScheduleKind::Sigmoid,
+        ] {
             let process = process(kind);
             let (x_0, eps) = (normal(), normal());
             let x_t = process.q_sample(x_0.clone(), &t, eps.clone());
@@ -183,12 +206,16 @@ mod tests {
             let (x_0, eps, off) = (normal(), normal(), normal());
             let x_t = process.q_sample(x_0.clone(), &[t], eps.clone());
             for prediction in [Prediction::Eps, Prediction::X0, Prediction::V] {
-                let output = process.target(prediction, x_0.clone(), &[t], eps.clone()) + off.clone();
+                let output =
+                    process.target(prediction, x_0.clone(), &[t], eps.clone()) + off.clone();
                 let wrong = process.x_0_hat(prediction, x_t.clone(), &[t], output) - x_0.clone();
                 let ratio = wrong.square().sum().into_scalar::<f32>()
                     / off.clone().square().sum().into_scalar::<f32>();
                 let want = process.x_0_error_factor(prediction, t);
-                assert!((f64::from(ratio) / want - 1.0).abs() < 1e-3, "{prediction:?}: {ratio} {want}");
+                assert!(
+                    (f64::from(ratio) / want - 1.0).abs() < 1e-3,
+                    "{prediction:?}: {ratio} {want}"
+                );
             }
         }
     }
@@ -198,7 +225,10 @@ mod tests {
         let process = process(ScheduleKind::Cosine);
         assert_eq!(StepVar::FixedSmall.at(process.schedule(), 1), 0.0);
         assert_eq!(StepVar::FixedLarge.at(process.schedule(), 1), 0.0);
-        assert!(StepVar::FixedLarge.at(process.schedule(), 9) > StepVar::FixedSmall.at(process.schedule(), 9));
+        assert!(
+            StepVar::FixedLarge.at(process.schedule(), 9)
+                > StepVar::FixedSmall.at(process.schedule(), 9)
+        );
     }
 
     #[test]

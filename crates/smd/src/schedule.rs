@@ -43,7 +43,10 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { kind: ScheduleKind::Cosine, steps: 1000 }
+        Self {
+            kind: ScheduleKind::Cosine,
+            steps: 1000,
+        }
     }
 }
 
@@ -75,24 +78,29 @@ impl NoiseSchedule {
     pub fn new(config: &ScheduleConfig) -> Result<Self, ConfigError> {
         let steps = config.steps;
         if steps == 0 {
-            return Err(ConfigError::invalid("schedule.steps", "is 0, must be at least 1"));
+            return Err(ConfigError::invalid(
+                "schedule.steps",
+                "is 0, must be at least 1",
+            ));
         }
         let curve = |alpha_bar: &dyn Fn(f64) -> f64| {
             let at = |t: usize| alpha_bar(t as f64 / steps as f64);
-            (1..=steps).map(|t| (1.0 - at(t) / at(t - 1)).min(LARGEST_BETA)).collect::<Vec<_>>()
+            (1..=steps)
+                .map(|t| (1.0 - at(t) / at(t - 1)).min(LARGEST_BETA))
+                .collect::<Vec<_>>()
         };
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let beta = match config.kind {
             ScheduleKind::Linear => line(steps, 1e-4, 0.02, |beta| beta),
             ScheduleKind::ScaledLinear => {
-                line(steps, 0.0015_f64.sqrt(), 0.0195_f64.sqrt(), |root| root * root)
+                line(steps, 0.0015_f64.sqrt(), 0.0195_f64.sqrt(), |root| {
+                    root * root
+                })
             }
-            ScheduleKind::Cosine => {
-                curve(&|u| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2))
+            ScheduleKind::Cosine => curve(&|u| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2)),
+            ScheduleKind::Sigmoid => {
+                curve(&|u| (sigmoid(3.0) - sigmoid(6.0 * u - 3.0)) / (sigmoid(3.0) - sigmoid(-3.0)))
             }
-            ScheduleKind::Sigmoid => curve(&|u| {
-                (sigmoid(3.0) - sigmoid(6.0 * u - 3.0)) / (sigmoid(3.0) - sigmoid(-3.0))
-            }),
             ScheduleKind::Vp => curve(&|u| (-(0.1 * u + 9.95 * u * u)).exp()),
         };
         // 50 * 0.02 is 1 only up to rounding.
@@ -128,8 +136,9 @@ impl NoiseSchedule {
     /// If `kept` is empty, does not rise, or leaves `1..=T`.
     pub fn respaced(&self, kept: &[usize]) -> Self {
         assert!(!kept.is_empty() && kept[0] > 0 && kept.is_sorted_by(|a, b| a < b));
-        let alpha_bar: Vec<f64> =
-            std::iter::once(1.0).chain(kept.iter().map(|&t| self.alpha_bar(t))).collect();
+        let alpha_bar: Vec<f64> = std::iter::once(1.0)
+            .chain(kept.iter().map(|&t| self.alpha_bar(t)))
+            .collect();
         let beta = std::iter::once(0.0)
             .chain(alpha_bar.windows(2).map(|pair| 1.0 - pair[1] / pair[0]))
             .collect();
@@ -173,13 +182,25 @@ impl NoiseSchedule {
 /// `T` betas from numbers in a row, scaled by `1000 / T`.
 fn line(steps: usize, first: f64, last: f64, beta: impl Fn(f64) -> f64) -> Vec<f64> {
     let scale = 1000.0 / steps as f64;
-    let place = |i: usize| if steps == 1 { 1.0 } else { i as f64 / (steps - 1) as f64 };
-    (0..steps).map(|i| scale * beta(first + (last - first) * place(i))).collect()
+    let place = |i: usize| {
+        if steps == 1 {
+            1.0
+        } else {
+            i as f64 / (steps - 1) as f64
+        }
+    };
+    (0..steps)
+        .map(|i| scale * beta(first + (last - first) * place(i)))
+        .collect()
 }
 
 /// The last beta of a linear schedule of `steps` steps.
 fn largest_line_beta(kind: ScheduleKind, steps: usize) -> f64 {
-    let last = if kind == ScheduleKind::Linear { 0.02 } else { 0.0195 };
+    let last = if kind == ScheduleKind::Linear {
+        0.02
+    } else {
+        0.0195
+    };
     last * 1000.0 / steps as f64
 }
 
@@ -248,8 +269,14 @@ pub(crate) mod tests {
 
     #[test]
     fn cosine_at_eight_steps_reads_the_same_curve() {
-        let long = NoiseSchedule::new(&ScheduleConfig { kind: ScheduleKind::Cosine, steps: 1000 });
-        let short = NoiseSchedule::new(&ScheduleConfig { kind: ScheduleKind::Cosine, steps: 8 });
+        let long = NoiseSchedule::new(&ScheduleConfig {
+            kind: ScheduleKind::Cosine,
+            steps: 1000,
+        });
+        let short = NoiseSchedule::new(&ScheduleConfig {
+            kind: ScheduleKind::Cosine,
+            steps: 8,
+        });
         let (long, short) = (long.unwrap(), short.unwrap());
         for t in 1..8 {
             assert!((short.alpha_bar(t) - long.alpha_bar(125 * t)).abs() < 1e-12);
@@ -258,9 +285,14 @@ pub(crate) mod tests {
 
     #[test]
     fn linear_at_a_thousand_steps_is_ho_et_al() {
-        let schedule = NoiseSchedule::new(&ScheduleConfig { kind: ScheduleKind::Linear, steps: 1000 });
+        let schedule = NoiseSchedule::new(&ScheduleConfig {
+            kind: ScheduleKind::Linear,
+            steps: 1000,
+        });
         let schedule = schedule.unwrap();
-        assert!((schedule.beta(1) - 1e-4).abs() < 1e-15 && (schedule.beta(1000) - 0.02).abs() < 1e-15);
+        assert!(
+            (schedule.beta(1) - 1e-4).abs() < 1e-15 && (schedule.beta(1000) - 0.02).abs() < 1e-15
+        );
         // Published: alpha_bar_T is about 4e-5.
         assert!((schedule.alpha_bar(1000) - 4.04e-5).abs() < 1e-7);
     }
@@ -268,17 +300,29 @@ pub(crate) mod tests {
     #[test]
     fn linear_below_21_steps_says_from_where_it_works() {
         for steps in [1, 8, 20] {
-            let config = ScheduleConfig { kind: ScheduleKind::Linear, steps };
+            let config = ScheduleConfig {
+                kind: ScheduleKind::Linear,
+                steps,
+            };
             let message = NoiseSchedule::new(&config).unwrap_err().to_string();
             assert!(message.contains("works from 21 steps on"), "{message}");
             assert!(message.contains("cosine"), "{message}");
         }
-        assert!(NoiseSchedule::new(&ScheduleConfig { kind: ScheduleKind::Linear, steps: 21 }).is_ok());
+        assert!(
+            NoiseSchedule::new(&ScheduleConfig {
+                kind: ScheduleKind::Linear,
+                steps: 21
+            })
+            .is_ok()
+        );
     }
 
     #[test]
     fn a_chain_of_no_steps_is_an_error() {
-        let config = ScheduleConfig { kind: ScheduleKind::Cosine, steps: 0 };
+        let config = ScheduleConfig {
+            kind: ScheduleKind::Cosine,
+            steps: 0,
+        };
         let message = NoiseSchedule::new(&config).unwrap_err().to_string();
         assert_eq!(message, "schedule.steps is 0, must be at least 1");
     }

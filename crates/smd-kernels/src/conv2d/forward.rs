@@ -24,17 +24,20 @@ pub(super) fn pack(
     let [kh, kw] = conv.kernel;
     let n = block_channels(level);
     let mut packed = vec![0.0; conv.c_out.div_ceil(n) * kh * kw * conv.c_in * n];
-    packed.par_chunks_mut(kh * kw * conv.c_in * n).enumerate().for_each(|(block, out)| {
-        for (k, out) in out.chunks_exact_mut(n).enumerate() {
-            let (window, ci) = (k / conv.c_in, k % conv.c_in);
-            for (lane, out) in out.iter_mut().enumerate() {
-                let co = block * n + lane;
-                if co < conv.c_out {
-                    *out = at(co, ci, window / kw, window % kw);
+    packed
+        .par_chunks_mut(kh * kw * conv.c_in * n)
+        .enumerate()
+        .for_each(|(block, out)| {
+            for (k, out) in out.chunks_exact_mut(n).enumerate() {
+                let (window, ci) = (k / conv.c_in, k % conv.c_in);
+                for (lane, out) in out.iter_mut().enumerate() {
+                    let co = block * n + lane;
+                    if co < conv.c_out {
+                        *out = at(co, ci, window / kw, window % kw);
+                    }
                 }
             }
-        }
-    });
+        });
     packed
 }
 
@@ -53,16 +56,28 @@ pub(super) fn run(
     let [height, width] = conv.output_size();
     // A task is a run of output pixels of one image; its length depends on the shape alone.
     let pixels = height * width;
-    let run = pixels.div_ceil(pixels.div_ceil(1024).max(if conv.batch > 1 { 1 } else { 2 }));
+    let run = pixels.div_ceil(
+        pixels
+            .div_ceil(1024)
+            .max(if conv.batch > 1 { 1 } else { 2 }),
+    );
     let [padded_height, padded_width] = conv.padded_size();
     let image_len = padded_height * padded_width * conv.c_in;
     y.par_chunks_mut(pixels * conv.c_out)
         .zip(x.par_chunks(image_len))
         .flat_map(|(y, x)| {
-            y.par_chunks_mut(run * conv.c_out).enumerate().map(move |(i, y)| (x, i * run, y))
+            y.par_chunks_mut(run * conv.c_out)
+                .enumerate()
+                .map(move |(i, y)| (x, i * run, y))
         })
         .for_each(|(x, first, y)| {
-            let task = Task { conv, x, packed, bias: &padded_bias, first };
+            let task = Task {
+                conv,
+                x,
+                packed,
+                bias: &padded_bias,
+                first,
+            };
             match level {
                 // SAFETY: `Level::Avx512` exists only where AVX-512 was detected.
                 #[cfg(target_arch = "x86_64")]

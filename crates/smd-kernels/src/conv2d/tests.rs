@@ -20,8 +20,11 @@ fn plain(conv: &Conv2d, x: &[f32], w: &[f32], b: &[f32], g: &[f32]) -> Plain {
     };
     for (i, y) in out.y.iter_mut().enumerate() {
         let (co, pixel) = (i % conv.c_out, i / conv.c_out);
-        let (ox, oy, image) =
-            (pixel % width, pixel / width % height, pixel / width / height);
+        let (ox, oy, image) = (
+            pixel % width,
+            pixel / width % height,
+            pixel / width / height,
+        );
         *y = f64::from(b[co]);
         out.b_grad[co] += f64::from(g[i]);
         for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
@@ -55,7 +58,10 @@ fn assert_close(got: &[f32], want: &[f64], terms: usize, what: &str) {
     // Rounding of a sum of products of numbers below 1 grows at most like the number of terms.
     let tolerance = 2e-7 * (terms as f64).max(8.0);
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        assert!((f64::from(g) - w).abs() <= tolerance, "{what}[{i}]: {g}, not {w}");
+        assert!(
+            (f64::from(g) - w).abs() <= tolerance,
+            "{what}[{i}]: {g}, not {w}"
+        );
     }
 }
 
@@ -124,7 +130,10 @@ fn the_number_of_threads_changes_no_bit() {
     let (x, w) = (numbers(conv.input_len(), 1), numbers(conv.weight_len(), 2));
     let (b, g) = (numbers(conv.c_out, 3), numbers(conv.output_len(), 4));
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let (mut y, mut dx) = (vec![0.0; g.len()], vec![0.0; x.len()]);
             let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);

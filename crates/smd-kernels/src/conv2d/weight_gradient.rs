@@ -99,9 +99,12 @@ struct Part {
 
 fn pad_channels(grad: &[f32], from: usize, to: usize) -> Vec<f32> {
     let mut out = vec![0.0; grad.len() / from * to];
-    out.par_chunks_mut(to).zip(grad.par_chunks(from)).with_min_len(1024).for_each(|(out, grad)| {
-        out[..from].copy_from_slice(grad);
-    });
+    out.par_chunks_mut(to)
+        .zip(grad.par_chunks(from))
+        .with_min_len(1024)
+        .for_each(|(out, grad)| {
+            out[..from].copy_from_slice(grad);
+        });
     out
 }
 
@@ -195,7 +198,8 @@ unsafe fn tile<V: Vector, const M: usize>(view: &View, ci: usize, sums: &mut [f3
             std::array::from_fn(|m| [V::load(&sums[m * n..]), V::load(&sums[m * n + V::LANES..])]);
         for oy in 0..height {
             let x = &view.x[oy * conv.stride * row_len + ci..][..(width - 1) * step + M];
-            let grad = &view.grad[oy * width * view.co_padded..][..(width - 1) * view.co_padded + n];
+            let grad =
+                &view.grad[oy * width * view.co_padded..][..(width - 1) * view.co_padded + n];
             for ox in 0..width {
                 let g = grad.get_unchecked(ox * view.co_padded..);
                 let g = [V::load(g), V::load(g.get_unchecked(V::LANES..))];

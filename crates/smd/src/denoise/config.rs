@@ -59,11 +59,15 @@ impl KernelConfig {
             Self::Gaussian {} => Ok(()),
             Self::SoftMixture(config) => {
                 config.hypernet.validate()?;
-                config.net.as_ref().map_or(Ok(()), |net| net.validate(shape))
+                config
+                    .net
+                    .as_ref()
+                    .map_or(Ok(()), |net| net.validate(shape))
             }
-            Self::Mixture(config) if config.components == 0 => {
-                Err(ConfigError::invalid("kernel.components", "is 0, must be at least 1"))
-            }
+            Self::Mixture(config) if config.components == 0 => Err(ConfigError::invalid(
+                "kernel.components",
+                "is 0, must be at least 1",
+            )),
             Self::Mixture(_) if shape[..2] != [1, 1] => Err(ConfigError::invalid(
                 "kernel.kind",
                 "is \"mixture\", which is for vectors; for images use \"gaussian\" or \"soft-mixture\"",

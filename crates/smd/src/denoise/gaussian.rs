@@ -21,7 +21,11 @@ pub struct Gaussian {
 impl Gaussian {
     /// A step made of `model`, which predicts `prediction`.
     pub fn new(model: Net, prediction: Prediction, process: Arc<Process>) -> Self {
-        Self { model, prediction, process }
+        Self {
+            model,
+            prediction,
+            process,
+        }
     }
 
     /// What the network predicts.

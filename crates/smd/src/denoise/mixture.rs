@@ -47,8 +47,18 @@ pub struct Components {
 impl Mixture {
     /// A step of `components` components made of `model`, whose output has
     /// `components * (D + 2)` numbers: logits, predictions, raw scales.
-    pub fn new(model: Net, components: usize, prediction: Prediction, process: Arc<Process>) -> Self {
-        Self { model, components, prediction, process }
+    pub fn new(
+        model: Net,
+        components: usize,
+        prediction: Prediction,
+        process: Arc<Process>,
+    ) -> Self {
+        Self {
+            model,
+            components,
+            prediction,
+            process,
+        }
     }
 
     /// Numbers that the network must give for vectors of `dim` numbers.
@@ -67,7 +77,10 @@ impl Mixture {
         let output = self.model.forward(x_t.clone(), t, None, dropout);
         let output = output.reshape([batch, k * (dim + 2)]);
         let log_weights = log_softmax(output.clone().narrow(1, 0, k), 1);
-        let predicted = output.clone().narrow(1, k, k * dim).reshape([batch, k, 1, dim]);
+        let predicted = output
+            .clone()
+            .narrow(1, k, k * dim)
+            .reshape([batch, k, 1, dim]);
         let x_t = x_t.expand([batch, k, 1, dim]);
         let means = self.process.x_0_hat(self.prediction, x_t, t, predicted);
         // At first about the variance of x_0 given x_t where little is known, 0.13 (1 - alpha_bar).
@@ -128,7 +141,11 @@ impl Denoise for Mixture {
         let weights: Vec<f32> = host::numbers(parts.log_weights.exp());
         let places = noise.uniform(step, Use::Component);
         let mut chosen = vec![0.0_f32; batch * self.components];
-        for (row, (weights, place)) in weights.chunks_exact(self.components).zip(places).enumerate() {
+        for (row, (weights, place)) in weights
+            .chunks_exact(self.components)
+            .zip(places)
+            .enumerate()
+        {
             chosen[row * self.components + pick(weights, place)] = 1.0;
         }
         let chosen = TensorData::new(chosen, [batch, self.components]);
@@ -162,9 +179,16 @@ mod tests {
 
     fn mixture(dim: usize, components: usize) -> Mixture {
         let device = Device::default();
-        let config = ScheduleConfig { kind: ScheduleKind::Cosine, steps: 4 };
+        let config = ScheduleConfig {
+            kind: ScheduleKind::Cosine,
+            steps: 4,
+        };
         let process = Arc::new(Process::new(NoiseSchedule::new(&config).unwrap()));
-        let net = NetConfig::Mlp(MlpConfig { dim: 16, blocks: 1, frequencies: 2 });
+        let net = NetConfig::Mlp(MlpConfig {
+            dim: 16,
+            blocks: 1,
+            frequencies: 2,
+        });
         let outputs = Mixture::outputs(components, dim);
         let model = net.init(1, dim, outputs, None, &mut Init::new(5, &device));
         Mixture::new(model, components, Prediction::V, process)
@@ -207,8 +231,14 @@ mod tests {
         let x_0: Vec<f32> = host::numbers(x_0);
         let got = x_0.iter().sum::<f32>() / DRAWS as f32;
         let got_var = x_0.iter().map(|x| (x - got).powi(2)).sum::<f32>() / DRAWS as f32;
-        assert!((got - mean).abs() < 5.0 * (var / DRAWS as f32).sqrt(), "{got}, not {mean}");
+        assert!(
+            (got - mean).abs() < 5.0 * (var / DRAWS as f32).sqrt(),
+            "{got}, not {mean}"
+        );
         // The variance of a variance is at most about 2 var^2 (lighter tails than a Gaussian's here).
-        assert!((got_var / var - 1.0).abs() < 5.0 * (2.0 / DRAWS as f32).sqrt(), "{got_var} {var}");
+        assert!(
+            (got_var / var - 1.0).abs() < 5.0 * (2.0 / DRAWS as f32).sqrt(),
+            "{got_var} {var}"
+        );
     }
 }

@@ -23,7 +23,12 @@ pub struct SoftMixture {
 impl SoftMixture {
     /// A step made of `model`, modulated by the latents of `identifier`.
     pub fn new(model: Net, identifier: Net, prediction: Prediction, process: Arc<Process>) -> Self {
-        Self { model, identifier, prediction, process }
+        Self {
+            model,
+            identifier,
+            prediction,
+            process,
+        }
     }
 
     /// What the network predicts.
@@ -37,7 +42,8 @@ impl SoftMixture {
     /// - `x_t`, `eta`: `[B, H, W, C]`; `t`: `B` steps; returns `[B, H, W, L]`
     pub fn latent(&self, x_t: Tensor<4>, t: &[usize], eta: Tensor<4>) -> Tensor<4> {
         let x_t_eta = Tensor::cat(vec![x_t, eta], 3); // [B, H, W, 2C]
-        self.identifier.forward(x_t_eta, t, None, &mut Dropout::off())
+        self.identifier
+            .forward(x_t_eta, t, None, &mut Dropout::off())
     }
 
     /// One component's prediction (Eq. 12).

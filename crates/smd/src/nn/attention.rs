@@ -11,7 +11,10 @@ fn split_heads(qkv: Tensor<4>, heads: usize) -> [Tensor<4>; 3] {
     let d_head = channels / 3 / heads;
     qkv.chunk(3, 3)
         .into_iter()
-        .map(|t| t.reshape([batch, height * width, heads, d_head]).swap_dims(1, 2))
+        .map(|t| {
+            t.reshape([batch, height * width, heads, d_head])
+                .swap_dims(1, 2)
+        })
         .collect::<Vec<_>>()
         .try_into()
         .expect("three chunks")
@@ -20,7 +23,8 @@ fn split_heads(qkv: Tensor<4>, heads: usize) -> [Tensor<4>; 3] {
 /// `[B, heads, H * W, d]` back to `[B, H, W, heads * d]`.
 fn join_heads(x: Tensor<4>, height: usize, width: usize) -> Tensor<4> {
     let [batch, heads, _, d_head] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, height, width, heads * d_head])
+    x.swap_dims(1, 2)
+        .reshape([batch, height, width, heads * d_head])
 }
 
 /// `softmax(q k^T / sqrt(d)) v`.
@@ -57,7 +61,8 @@ impl Attention {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, height, width, _] = x.dims();
         let [q, k, v] = split_heads(self.to_qkv.forward(self.norm.forward(x)), self.heads);
-        self.to_out.forward(join_heads(attend(q, k, v), height, width))
+        self.to_out
+            .forward(join_heads(attend(q, k, v), height, width))
     }
 }
 
@@ -96,6 +101,7 @@ impl LinearAttention {
         let k = ops::softmax(k.swap_dims(2, 3)); // [B, heads, d, N], over pixels
         let context = k.matmul(v); // [B, heads, d, d]
         let out = (ops::softmax(q) * scale).matmul(context); // [B, heads, N, d]
-        self.out_norm.forward(self.to_out.forward(join_heads(out, height, width)))
+        self.out_norm
+            .forward(self.to_out.forward(join_heads(out, height, width)))
     }
 }

@@ -4,7 +4,7 @@
 //! every stage and softmax attention in the middle, pixel-unshuffle down, nearest-neighbour up, and a
 //! last block that sees the stem again. Hypernetworks sit after the stem and before the head.
 
-use super::{Attention, Conv, GroupNorm, HyperNet, HyperNetConfig, Init, LinearAttention, Linear};
+use super::{Attention, Conv, GroupNorm, HyperNet, HyperNetConfig, Init, Linear, LinearAttention};
 use super::{modulate, sinusoidal};
 use crate::error::ConfigError;
 use crate::ops::{self, Norm};
@@ -31,7 +31,13 @@ pub struct AuthorsUnetConfig {
 
 impl Default for AuthorsUnetConfig {
     fn default() -> Self {
-        Self { dim: 128, multipliers: vec![1, 2, 2, 2], groups: 4, heads: 4, d_head: 32 }
+        Self {
+            dim: 128,
+            multipliers: vec![1, 2, 2, 2],
+            groups: 4,
+            heads: 4,
+            d_head: 32,
+        }
     }
 }
 
@@ -42,17 +48,26 @@ impl AuthorsUnetConfig {
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid("net.dim", "must be even and at least 4"));
+            return Err(ConfigError::invalid(
+                "net.dim",
+                "must be even and at least 4",
+            ));
         }
         if self.multipliers.is_empty() || self.multipliers.contains(&0) {
-            return Err(ConfigError::invalid("net.multipliers", "must be one or more numbers from 1"));
+            return Err(ConfigError::invalid(
+                "net.multipliers",
+                "must be one or more numbers from 1",
+            ));
         }
         if self.groups == 0 || !self.dim.is_multiple_of(self.groups) {
             let problem = format!("is {}, must divide net.dim = {}", self.groups, self.dim);
             return Err(ConfigError::invalid("net.groups", problem));
         }
         if self.heads == 0 || self.d_head == 0 {
-            return Err(ConfigError::invalid("net.heads", "and net.d_head must be at least 1"));
+            return Err(ConfigError::invalid(
+                "net.heads",
+                "and net.d_head must be at least 1",
+            ));
         }
         Ok(())
     }
@@ -127,7 +142,11 @@ struct ResnetBlock {
 
 impl ResnetBlock {
     fn new(c_in: usize, c_out: usize, d_time: usize, groups: usize, init: &mut Init) -> Self {
-        let norm = Norm { groups, eps: 1e-5, silu: true };
+        let norm = Norm {
+            groups,
+            eps: 1e-5,
+            silu: true,
+        };
         Self {
             mlp: Linear::new(d_time, 2 * c_out, init),
             proj1: Conv::same(c_in, c_out, 3, init),
@@ -143,12 +162,17 @@ impl ResnetBlock {
         let batch = x.dims()[0];
         let scale_shift = self.mlp.forward(time.clone()); // [B, 1, 1, 2C]
         let channels = scale_shift.dims()[3] / 2;
-        let mut halves = scale_shift.reshape([batch, 2 * channels]).split(channels, 1).into_iter();
+        let mut halves = scale_shift
+            .reshape([batch, 2 * channels])
+            .split(channels, 1)
+            .into_iter();
         let (scale, shift) = match (halves.next(), halves.next()) {
             (Some(scale), Some(shift)) => (scale, shift),
             _ => unreachable!("two halves"),
         };
-        let h = self.norm1.forward_modulated(self.proj1.forward(x.clone()), scale, shift);
+        let h = self
+            .norm1
+            .forward_modulated(self.proj1.forward(x.clone()), scale, shift);
         let h = self.norm2.forward(self.proj2.forward(h));
         match &self.res_conv {
             Some(conv) => h + conv.forward(x),
@@ -169,16 +193,20 @@ impl AuthorsUnet {
         let (dim, groups) = (config.dim, config.groups);
         let (heads, d_head) = (config.heads, config.d_head);
         let d_time = 4 * dim;
-        let widths: Vec<usize> =
-            std::iter::once(dim).chain(config.multipliers.iter().map(|m| m * dim)).collect();
+        let widths: Vec<usize> = std::iter::once(dim)
+            .chain(config.multipliers.iter().map(|m| m * dim))
+            .collect();
         let stages: Vec<(usize, usize)> = widths.windows(2).map(|w| (w[0], w[1])).collect();
         let last = stages.len() - 1;
-        let block = |c_in, c_out, init: &mut Init| ResnetBlock::new(c_in, c_out, d_time, groups, init);
+        let block =
+            |c_in, c_out, init: &mut Init| ResnetBlock::new(c_in, c_out, d_time, groups, init);
 
         let init_conv = Conv::same(c_in, dim, 7, init);
         let in_hypernet = hyper.map(|config| HyperNet::new(config, dim, init));
-        let (time_first, time_second) =
-            (Linear::new(dim, d_time, init), Linear::new(d_time, d_time, init));
+        let (time_first, time_second) = (
+            Linear::new(dim, d_time, init),
+            Linear::new(d_time, d_time, init),
+        );
         let downs = stages
             .iter()
             .enumerate()
@@ -238,7 +266,9 @@ impl AuthorsUnet {
             self.factor
         );
         let time = sinusoidal(t, self.dim, &x.device());
-        let time = self.time_second.forward(gelu(self.time_first.forward(time)));
+        let time = self
+            .time_second
+            .forward(gelu(self.time_first.forward(time)));
         let time = ops::silu(time);
 
         let stem = modulate(&self.in_hypernet, self.init_conv.forward(x), &z_t);
@@ -265,10 +295,15 @@ impl AuthorsUnet {
                 x = block.forward(Tensor::cat(vec![x, skip], 3), &time);
             }
             x = up.attn.forward(x.clone()) + x;
-            x = up.conv.forward(if up.doubles { upsample_nearest(x) } else { x });
+            x = up
+                .conv
+                .forward(if up.doubles { upsample_nearest(x) } else { x });
         }
-        x = self.final_res_block.forward(Tensor::cat(vec![x, stem], 3), &time);
-        self.final_conv.forward(modulate(&self.out_hypernet, x, &z_t))
+        x = self
+            .final_res_block
+            .forward(Tensor::cat(vec![x, stem], 3), &time);
+        self.final_conv
+            .forward(modulate(&self.out_hypernet, x, &z_t))
     }
 }
 

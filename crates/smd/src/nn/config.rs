@@ -37,11 +37,14 @@ impl NetConfig {
         }?;
         let is_vector = [height, width] == [1, 1];
         if matches!(self, Self::Mlp(_)) && !is_vector {
-            let problem = format!("is \"mlp\", which is for vectors, but the examples are {height}x{width} images; use \"ddpm-unet\"");
+            let problem = format!(
+                "is \"mlp\", which is for vectors, but the examples are {height}x{width} images; use \"ddpm-unet\""
+            );
             return Err(ConfigError::invalid("net.kind", problem));
         }
         if !matches!(self, Self::Mlp(_)) && is_vector {
-            let problem = "is a U-Net, which is for images, but the examples are vectors; use \"mlp\"";
+            let problem =
+                "is a U-Net, which is for images, but the examples are vectors; use \"mlp\"";
             return Err(ConfigError::invalid("net.kind", problem));
         }
         if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {

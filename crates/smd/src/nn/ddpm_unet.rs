@@ -53,13 +53,22 @@ impl DdpmUnetConfig {
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid("net.dim", "must be even and at least 4"));
+            return Err(ConfigError::invalid(
+                "net.dim",
+                "must be even and at least 4",
+            ));
         }
         if self.multipliers.is_empty() || self.multipliers.contains(&0) {
-            return Err(ConfigError::invalid("net.multipliers", "must be one or more numbers from 1"));
+            return Err(ConfigError::invalid(
+                "net.multipliers",
+                "must be one or more numbers from 1",
+            ));
         }
         if self.blocks == 0 {
-            return Err(ConfigError::invalid("net.blocks", "is 0, must be at least 1"));
+            return Err(ConfigError::invalid(
+                "net.blocks",
+                "is 0, must be at least 1",
+            ));
         }
         if self.groups == 0 || !self.dim.is_multiple_of(self.groups) {
             let problem = format!("is {}, must divide net.dim = {}", self.groups, self.dim);
@@ -163,7 +172,11 @@ struct Resnet {
 const ZERO: f64 = 1e-10;
 
 fn norm(config: &DdpmUnetConfig, silu: bool) -> Norm {
-    Norm { groups: config.groups, eps: 1e-6, silu }
+    Norm {
+        groups: config.groups,
+        eps: 1e-6,
+        silu,
+    }
 }
 
 impl Resnet {
@@ -210,7 +223,10 @@ impl SpatialAttention {
         let (q, k) = (self.to_q.forward(h.clone()), self.to_k.forward(h.clone()));
         let out = attend(row(q), row(k), row(self.to_v.forward(h)));
         let out = out.reshape([batch, height, width, channels]);
-        self.to_out.iter().fold(out, |out, linear| linear.forward(out)) + x
+        self.to_out
+            .iter()
+            .fold(out, |out, linear| linear.forward(out))
+            + x
     }
 }
 
@@ -251,17 +267,26 @@ impl DdpmUnet {
                 skips.push(channels);
             }
             if stage + 1 < stages {
-                let window = Window { stride: 2, pad: [0, 1, 0, 1] };
+                let window = Window {
+                    stride: 2,
+                    pad: [0, 1, 0, 1],
+                };
                 let conv = Conv::fan_avg(channels, channels, 1.0, window, init);
                 downsamplers.push(Resample { conv });
                 skips.push(channels);
             }
-            down_blocks.push(DownBlock { resnets, attentions, downsamplers });
+            down_blocks.push(DownBlock {
+                resnets,
+                attentions,
+                downsamplers,
+            });
         }
 
         let mid_block = MidBlock {
             attentions: vec![SpatialAttention::new(config, channels, init)],
-            resnets: (0..2).map(|_| Resnet::new(config, channels, channels, init)).collect(),
+            resnets: (0..2)
+                .map(|_| Resnet::new(config, channels, channels, init))
+                .collect(),
         };
 
         let mut up_blocks = Vec::new();
@@ -279,7 +304,11 @@ impl DdpmUnet {
                 let conv = Conv::fan_avg(channels, channels, 1.0, Window::same(3), init);
                 upsamplers.push(Resample { conv });
             }
-            up_blocks.push(UpBlock { resnets, attentions, upsamplers });
+            up_blocks.push(UpBlock {
+                resnets,
+                attentions,
+                upsamplers,
+            });
         }
 
         Self {
@@ -292,7 +321,13 @@ impl DdpmUnet {
             conv_norm_out: GroupNorm::new(dim * config.multipliers[0], norm(config, true), init),
             out_hypernet: hyper
                 .map(|hyper| HyperNet::new(hyper, dim * config.multipliers[0], init)),
-            conv_out: Conv::fan_avg(dim * config.multipliers[0], c_out, ZERO, Window::same(3), init),
+            conv_out: Conv::fan_avg(
+                dim * config.multipliers[0],
+                c_out,
+                ZERO,
+                Window::same(3),
+                init,
+            ),
             dim,
             factor: config.factor(),
         }

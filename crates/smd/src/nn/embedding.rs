@@ -16,7 +16,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// # Panics
 /// If `dim` is odd or below 4.
 pub fn sinusoidal(t: &[usize], dim: usize, device: &Device) -> Tensor<4> {
-    assert!(dim >= 4 && dim.is_multiple_of(2), "a time embedding of {dim} numbers");
+    assert!(
+        dim >= 4 && dim.is_multiple_of(2),
+        "a time embedding of {dim} numbers"
+    );
     let half = dim / 2;
     let frequency = |i: usize| (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp();
     let mut values = Vec::with_capacity(t.len() * dim);

@@ -19,7 +19,10 @@ pub struct HyperNetConfig {
 
 impl Default for HyperNetConfig {
     fn default() -> Self {
-        Self { d_latent: 32, layers: 2 }
+        Self {
+            d_latent: 32,
+            layers: 2,
+        }
     }
 }
 
@@ -29,7 +32,10 @@ impl HyperNetConfig {
     /// # Errors
     /// The first field that is 0.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for (field, value) in [("kernel.d_latent", self.d_latent), ("kernel.layers", self.layers)] {
+        for (field, value) in [
+            ("kernel.d_latent", self.d_latent),
+            ("kernel.layers", self.layers),
+        ] {
             if value == 0 {
                 return Err(ConfigError::invalid(field, "is 0, must be at least 1"));
             }
@@ -53,7 +59,9 @@ impl HyperNet {
     pub fn new(config: &HyperNetConfig, d_hidden: usize, init: &mut Init) -> Self {
         let d_latent = config.d_latent;
         Self {
-            param_projs: (0..config.layers).map(|_| Linear::new(d_latent, d_latent, init)).collect(),
+            param_projs: (0..config.layers)
+                .map(|_| Linear::new(d_latent, d_latent, init))
+                .collect(),
             scales: init.normal([config.layers]),
             in_proj: Linear::new(d_hidden, d_latent, init),
             out_proj: Linear::new(d_latent, d_hidden, init),
@@ -97,7 +105,10 @@ mod tests {
     fn equals_the_matrix_form() {
         let device = Device::default();
         let (d_hidden, d_latent) = (6, 5);
-        let config = HyperNetConfig { d_latent, layers: 2 };
+        let config = HyperNetConfig {
+            d_latent,
+            layers: 2,
+        };
         let net = HyperNet::new(&config, d_hidden, &mut Init::new(3, &device));
         let normal = |c| Tensor::<4>::random([2, 3, 3, c], Distribution::Normal(0.0, 1.0), &device);
         let (x, z_t) = (normal(d_hidden), normal(d_latent));
@@ -122,6 +133,9 @@ mod tests {
     fn a_latent_of_another_size_is_refused() {
         let device = Device::default();
         let net = HyperNet::new(&HyperNetConfig::default(), 4, &mut Init::new(0, &device));
-        net.forward(Tensor::zeros([1, 4, 4, 4], &device), Tensor::zeros([1, 2, 2, 32], &device));
+        net.forward(
+            Tensor::zeros([1, 4, 4, 4], &device),
+            Tensor::zeros([1, 2, 2, 32], &device),
+        );
     }
 }

@@ -17,14 +17,20 @@ pub struct Init {
 impl Init {
     /// Starts at the first parameter.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, drawn: 0, device: device.clone() }
+        Self {
+            seed,
+            drawn: 0,
+            device: device.clone(),
+        }
     }
 
     /// Uniform in `[-bound, bound]`.
     pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         let mut rng = noise::rng(self.seed, self.drawn, 0, Use::Init);
         let len: usize = shape.iter().product();
-        let values = (0..len).map(|_| (rng.random_range(-1.0..=1.0) * bound) as f32).collect();
+        let values = (0..len)
+            .map(|_| (rng.random_range(-1.0..=1.0) * bound) as f32)
+            .collect();
         self.param(values, shape)
     }
 
@@ -43,6 +49,9 @@ impl Init {
 
     fn param<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         self.drawn += 1;
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &self.device))
+        Param::from_tensor(Tensor::from_data(
+            TensorData::new(values, shape),
+            &self.device,
+        ))
     }
 }

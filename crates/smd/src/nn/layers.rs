@@ -144,7 +144,9 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Starts with `g = 1`.
     pub fn new(channels: usize, init: &mut Init) -> Self {
-        Self { g: init.constant([1, channels, 1, 1], 1.0) }
+        Self {
+            g: init.constant([1, channels, 1, 1], 1.0),
+        }
     }
 
     /// # Shapes
@@ -177,7 +179,11 @@ impl Dropout {
 
     /// Masks for a batch of named examples.
     pub fn on(seed: u64, examples: Vec<u64>) -> Self {
-        Self { seed, examples, layer: 0 }
+        Self {
+            seed,
+            examples,
+            layer: 0,
+        }
     }
 
     /// Sets a share `rate` of the numbers to 0 and scales the rest.
@@ -194,7 +200,13 @@ impl Dropout {
         let mut mask = Vec::with_capacity(item * self.examples.len());
         for &example in &self.examples {
             let mut rng = noise::rng(self.seed, example, self.layer, Use::Dropout);
-            mask.extend((0..item).map(|_| if rng.random::<f32>() < rate as f32 { 0.0 } else { keep }));
+            mask.extend((0..item).map(|_| {
+                if rng.random::<f32>() < rate as f32 {
+                    0.0
+                } else {
+                    keep
+                }
+            }));
         }
         let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
         x * mask

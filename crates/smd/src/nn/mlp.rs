@@ -26,7 +26,11 @@ pub struct MlpConfig {
 
 impl Default for MlpConfig {
     fn default() -> Self {
-        Self { dim: 256, blocks: 3, frequencies: 6 }
+        Self {
+            dim: 256,
+            blocks: 3,
+            frequencies: 6,
+        }
     }
 }
 
@@ -37,7 +41,10 @@ impl MlpConfig {
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid("net.dim", "must be even and at least 4"));
+            return Err(ConfigError::invalid(
+                "net.dim",
+                "must be even and at least 4",
+            ));
         }
         if self.frequencies > 16 {
             let problem = format!("is {}, must be at most 16", self.frequencies);
@@ -49,7 +56,11 @@ impl MlpConfig {
     /// A small network of the same kind for `g_phi`: a quarter of the features, one block.
     pub fn latent(&self) -> Self {
         let quarter = (self.dim / 4).max(4);
-        Self { dim: quarter + quarter % 2, blocks: 1, frequencies: self.frequencies }
+        Self {
+            dim: quarter + quarter % 2,
+            blocks: 1,
+            frequencies: self.frequencies,
+        }
     }
 }
 
@@ -116,7 +127,11 @@ impl Mlp {
             let phase = x.clone() * (PI / 4.0 * f64::from(1 << i));
             features.extend([phase.clone().sin(), phase.cos()]);
         }
-        let mut x = modulate(&self.in_hypernet, self.stem.forward(Tensor::cat(features, 3)), &z_t);
+        let mut x = modulate(
+            &self.in_hypernet,
+            self.stem.forward(Tensor::cat(features, 3)),
+            &z_t,
+        );
         for block in &self.blocks {
             let h = block.first.forward(ops::silu(x.clone())) + block.time.forward(time.clone());
             x = x + block.second.forward(ops::silu(h));

@@ -43,7 +43,10 @@ pub fn values(module: &impl Module) -> Vec<Tensor<1>> {
 
 /// The gradients of all parameters, each as one row; `None` for one that the loss does not reach.
 pub fn gradients(module: &impl Module, grads: &mut Gradients) -> Vec<Option<Tensor<1>>> {
-    let mut rows = GradientRows { grads, rows: Vec::new() };
+    let mut rows = GradientRows {
+        grads,
+        rows: Vec::new(),
+    };
     module.visit(&mut rows);
     rows.rows
 }
@@ -66,7 +69,11 @@ struct Names {
 impl ModuleVisitor for Names {
     fn enter_module(&mut self, name: &str, container: &str) {
         // The variant of an enum is not part of a name: `model.conv_in`, whatever the network.
-        self.path.push(if container.starts_with("Enum:") { String::new() } else { name.into() });
+        self.path.push(if container.starts_with("Enum:") {
+            String::new()
+        } else {
+            name.into()
+        });
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
@@ -74,9 +81,16 @@ impl ModuleVisitor for Names {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let parts: Vec<&str> =
-            self.path.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-        self.infos.push(Info { name: parts.join("."), shape: param.lazy_shape().to_vec() });
+        let parts: Vec<&str> = self
+            .path
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        self.infos.push(Info {
+            name: parts.join("."),
+            shape: param.lazy_shape().to_vec(),
+        });
     }
 }
 
@@ -114,10 +128,18 @@ struct Fill<'a> {
 
 impl ModuleMapper for Fill<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let row = self.rows.next().expect("one row for each parameter").clone();
+        let row = self
+            .rows
+            .next()
+            .expect("one row for each parameter")
+            .clone();
         param.map(|old| {
             let row: Tensor<D> = row.reshape(old.shape());
-            if old.is_autodiff() { Tensor::from_inner(row).require_grad() } else { row }
+            if old.is_autodiff() {
+                Tensor::from_inner(row).require_grad()
+            } else {
+                row
+            }
         })
     }
 }
@@ -129,15 +151,28 @@ mod tests {
     use burn::tensor::Device;
 
     fn net(device: &Device) -> crate::nn::Net {
-        let config = NetConfig::Mlp(MlpConfig { dim: 8, blocks: 1, frequencies: 1 });
-        let hyper = HyperNetConfig { d_latent: 4, layers: 1 };
+        let config = NetConfig::Mlp(MlpConfig {
+            dim: 8,
+            blocks: 1,
+            frequencies: 1,
+        });
+        let hyper = HyperNetConfig {
+            d_latent: 4,
+            layers: 1,
+        };
         config.init(1, 2, 2, Some(&hyper), &mut Init::new(0, device))
     }
 
     #[test]
     fn names_are_paths_without_variants() {
-        let names: Vec<String> = infos(&net(&Device::default())).into_iter().map(|i| i.name).collect();
-        assert!(names.contains(&"in_hypernet.param_projs.0.weight".into()), "{names:?}");
+        let names: Vec<String> = infos(&net(&Device::default()))
+            .into_iter()
+            .map(|i| i.name)
+            .collect();
+        assert!(
+            names.contains(&"in_hypernet.param_projs.0.weight".into()),
+            "{names:?}"
+        );
         assert!(names.contains(&"blocks.0.first.bias".into()), "{names:?}");
     }
 

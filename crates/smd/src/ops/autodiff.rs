@@ -106,7 +106,11 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         window: Window,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
-        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+        let (x, weight, bias) = (
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+        );
         let y = B::conv2d_nhwc(x.clone(), weight.clone(), bias, window);
         match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, weight, window), y),
@@ -121,7 +125,11 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         norm: Norm,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), scale.node(), shift.node()];
-        let (x, scale, shift) = (x.into_primitive(), scale.into_primitive(), shift.into_primitive());
+        let (x, scale, shift) = (
+            x.into_primitive(),
+            scale.into_primitive(),
+            shift.into_primitive(),
+        );
         let y = B::group_norm_nhwc(x.clone(), scale.clone(), shift.clone(), norm);
         match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, scale, shift, norm), y),

@@ -29,7 +29,12 @@ pub(super) fn conv2d<B: Backend>(
     bias: FloatTensor<B>,
     window: Window,
 ) -> FloatTensor<B> {
-    to_nhwc::<B>(B::conv2d(to_nchw::<B>(x), weight, Some(bias), options(window)))
+    to_nhwc::<B>(B::conv2d(
+        to_nchw::<B>(x),
+        weight,
+        Some(bias),
+        options(window),
+    ))
 }
 
 pub(super) fn conv2d_backward<B: Backend>(
@@ -54,7 +59,10 @@ pub(super) fn conv2d_backward<B: Backend>(
 /// `[B, H, W, C]` as `[B, H * W, G, C / G]`.
 fn grouped<B: Backend>(x: FloatTensor<B>, groups: usize) -> FloatTensor<B> {
     let [batch, height, width, channels] = x.shape().dims();
-    B::float_reshape(x, Shape::new([batch, height * width, groups, channels / groups]))
+    B::float_reshape(
+        x,
+        Shape::new([batch, height * width, groups, channels / groups]),
+    )
 }
 
 /// Means over the pixels and channels of each group: `[B, 1, G, 1]`.
@@ -133,7 +141,10 @@ pub(super) fn silu_backward<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>)
     // s + x s (1 - s) = s (1 + x - x s)
     let s = B::sigmoid(x.clone());
     let inner = B::float_sub(x.clone(), B::float_mul(x, s.clone()));
-    B::float_mul(grad, B::float_mul(s, B::float_add_scalar(inner, 1.0_f32.into())))
+    B::float_mul(
+        grad,
+        B::float_mul(s, B::float_add_scalar(inner, 1.0_f32.into())),
+    )
 }
 
 pub(super) fn softmax<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {

@@ -11,7 +11,11 @@ type Flexed = FloatTensor<Flex>;
 
 /// A tensor with its numbers in order, as a view or a copy.
 fn in_order(x: Flexed) -> Flexed {
-    if x.is_contiguous() { x } else { x.to_contiguous() }
+    if x.is_contiguous() {
+        x
+    } else {
+        x.to_contiguous()
+    }
 }
 
 fn numbers(x: &Flexed) -> &[f32] {
@@ -62,7 +66,13 @@ impl FusedOps for Flex {
         let (x, scale, shift) = (in_order(x), in_order(scale), in_order(shift));
         let mut y = vec![0.0; x.shape().num_elements()];
         let group = group(&x, norm);
-        group_norm::forward(&group, numbers(&x), numbers(&scale), numbers(&shift), &mut y);
+        group_norm::forward(
+            &group,
+            numbers(&x),
+            numbers(&scale),
+            numbers(&shift),
+            &mut y,
+        );
         tensor(y, x.shape())
     }
 

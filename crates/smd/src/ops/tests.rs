@@ -12,7 +12,11 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
 
 /// The largest difference of values and of gradients of `inputs`, under a random output gradient.
 #[track_caller]
-fn assert_same<const D: usize>(ours: Tensor<D>, theirs: Tensor<D>, grads: impl Fn(&Tensor<D>) -> Vec<Vec<f32>>) {
+fn assert_same<const D: usize>(
+    ours: Tensor<D>,
+    theirs: Tensor<D>,
+    grads: impl Fn(&Tensor<D>) -> Vec<Vec<f32>>,
+) {
     let data = |t: &Tensor<D>| crate::host::numbers(t.clone());
     close(&data(&ours), &data(&theirs), "values");
     for (i, (a, b)) in grads(&ours).iter().zip(grads(&theirs)).enumerate() {
@@ -39,7 +43,15 @@ fn conv2d_equals_its_composition() {
     for (c_in, c_out, kernel, window) in [
         (3, 33, 3, Window::same(3)),
         (5, 4, 7, Window::same(7)),
-        (8, 6, 3, Window { stride: 2, pad: [0, 1, 0, 1] }),
+        (
+            8,
+            6,
+            3,
+            Window {
+                stride: 2,
+                pad: [0, 1, 0, 1],
+            },
+        ),
         (4, 2, 1, Window::same(1)),
     ] {
         let x = random([2, 9, 7, c_in]);
@@ -57,7 +69,11 @@ fn conv2d_equals_its_composition() {
         let weights = random(theirs.dims()).detach();
         assert_same(ours, theirs, |y| {
             let mut g = (y.clone() * weights.clone()).sum().backward();
-            vec![vec_of(x.grad_remove(&mut g)), vec_of(w.grad_remove(&mut g)), vec_of(b.grad_remove(&mut g))]
+            vec![
+                vec_of(x.grad_remove(&mut g)),
+                vec_of(w.grad_remove(&mut g)),
+                vec_of(b.grad_remove(&mut g)),
+            ]
         });
     }
 }
@@ -65,7 +81,11 @@ fn conv2d_equals_its_composition() {
 #[test]
 fn group_norm_equals_its_composition() {
     for silu_follows in [false, true] {
-        let norm = Norm { groups: 3, eps: 1e-5, silu: silu_follows };
+        let norm = Norm {
+            groups: 3,
+            eps: 1e-5,
+            silu: silu_follows,
+        };
         let (x, scale, shift) = (random([2, 5, 4, 12]), random([2, 12]), random([2, 12]));
         let grouped = x.clone().reshape([2, 20, 3, 4]);
         let mean = grouped.clone().mean_dim(3).mean_dim(1);
@@ -79,7 +99,11 @@ fn group_norm_equals_its_composition() {
         let weights = random([2, 5, 4, 12]).detach();
         assert_same(ours, theirs, |y| {
             let mut g = (y.clone() * weights.clone()).sum().backward();
-            vec![vec_of(x.grad_remove(&mut g)), vec_of(scale.grad_remove(&mut g)), vec_of(shift.grad_remove(&mut g))]
+            vec![
+                vec_of(x.grad_remove(&mut g)),
+                vec_of(scale.grad_remove(&mut g)),
+                vec_of(shift.grad_remove(&mut g)),
+            ]
         });
     }
 }
@@ -102,9 +126,14 @@ fn composed_bodies_equal_the_cpu_kernels() {
     // The bodies of every other device, run on this one.
     let plain = |t: Tensor<4>| t.into_data();
     let x = random([2, 6, 5, 8]);
-    let to = |t: &Tensor<4>| burn::backend::tensor::FloatTensor::<Flex>::from_data(plain(t.clone()));
+    let to =
+        |t: &Tensor<4>| burn::backend::tensor::FloatTensor::<Flex>::from_data(plain(t.clone()));
     let flat = |t: &Tensor<2>| burn::backend::tensor::FloatTensor::<Flex>::from_data(t.to_data());
-    let norm = Norm { groups: 4, eps: 1e-5, silu: true };
+    let norm = Norm {
+        groups: 4,
+        eps: 1e-5,
+        silu: true,
+    };
     let (scale, shift, grad) = (random([2, 8]), random([2, 8]), random([2, 6, 5, 8]));
     let ours = Flex::group_norm_nhwc_backward(to(&x), flat(&scale), flat(&shift), to(&grad), norm);
     let theirs =
@@ -118,5 +147,10 @@ fn composed_bodies_equal_the_cpu_kernels() {
 #[test]
 #[should_panic(expected = "assert_shape!(x, [_, _, _, c_in])")]
 fn channels_must_agree() {
-    conv2d(random([1, 4, 4, 3]), random([2, 5, 3, 3]), random([2]), Window::same(3));
+    conv2d(
+        random([1, 4, 4, 3]),
+        random([2, 5, 3, 3]),
+        random([2]),
+        Window::same(3),
+    );
 }

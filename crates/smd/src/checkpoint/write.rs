@@ -1,0 +1,87 @@
+//! Writing a checkpoint: into a new file beside the target, then renamed over it.
+
+use super::{FORMAT, State};
+use crate::config::RunConfig;
+use crate::nn::params::Info;
+use safetensors::{Dtype, View};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// How the names of files begin that a killed run leaves behind.
+pub const SCRATCH: &str = ".unfinished-";
+
+/// The numbers of one parameter.
+struct Part<'a> {
+    info: &'a Info,
+    numbers: &'a [f32],
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.info.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.numbers.len()
+    }
+}
+
+pub(super) fn write(
+    path: &Path,
+    config: &RunConfig,
+    infos: &[Info],
+    state: &State,
+) -> io::Result<()> {
+    let mut rows: Vec<(String, &[f32])> = vec![("weights/".into(), &state.weights)];
+    for (decay, row) in config.train.ema.iter().zip(&state.emas) {
+        rows.push((format!("ema/{decay}/"), row));
+    }
+    if let Some([m, v]) = &state.moments {
+        rows.extend([
+            ("adam/m/".into(), m.as_slice()),
+            ("adam/v/".into(), v.as_slice()),
+        ]);
+    }
+    let mut parts = Vec::new();
+    for (prefix, mut row) in rows {
+        for info in infos {
+            let (numbers, rest) = row.split_at(info.len());
+            parts.push((format!("{prefix}{}", info.name), Part { info, numbers }));
+            row = rest;
+        }
+        assert!(row.is_empty(), "one number for each parameter");
+    }
+    let metadata = HashMap::from([
+        ("smd.format".to_owned(), FORMAT.to_string()),
+        ("smd.step".to_owned(), state.step.to_string()),
+        ("smd.config".to_owned(), config.to_toml()),
+    ]);
+
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let scratch = tempfile::Builder::new()
+        .prefix(SCRATCH)
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?
+        .into_temp_path();
+    safetensors::serialize_to_file(parts, Some(metadata), &scratch).map_err(
+        |error| match error {
+            safetensors::SafeTensorError::IoError(error) => error,
+            error => io::Error::other(error),
+        },
+    )?;
+    // On disk before the name points to it: a power cut leaves the old file or the new one.
+    File::open(&scratch)?.sync_all()?;
+    scratch.persist(path).map_err(|error| error.error)
+}

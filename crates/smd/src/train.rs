@@ -1,0 +1,285 @@
+//! Training (Alg. 1): one step, averages, learning rate, and the state that a checkpoint holds.
+//!
+//! All parameters are one row of numbers here; so are the moments of the optimiser and every average.
+//! What happens in step `n` is a function of the config and `n` alone: examples, time steps, noise and
+//! masks are named draws. A run resumed from step `n` therefore goes on bit for bit.
+
+mod config;
+mod ema;
+
+pub use config::{LrSchedule, TrainConfig};
+pub use ema::Ema;
+
+use crate::checkpoint::{Checkpoint, State};
+use crate::config::RunConfig;
+use crate::data::{Examples, Order};
+use crate::denoise::Denoiser;
+use crate::error::{CheckpointError, ConfigError, TrainError};
+use crate::host;
+use crate::nn::{Dropout, params};
+use crate::noise::{self, NoiseSource, Use};
+use crate::objective;
+use burn::module::Module;
+use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use std::path::Path;
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The step, from 1.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
+    /// Length of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// A model in training.
+pub struct Trainer {
+    config: RunConfig,
+    examples: Examples,
+    order: Order,
+    device: Device,
+    denoiser: Denoiser,
+    infos: Vec<params::Info>,
+    weights: Tensor<1>,
+    optimizer: AdamW,
+    moments: Option<AdamWState<1>>,
+    emas: Vec<Ema>,
+    step: u64,
+}
+
+impl Trainer {
+    /// A run from its start.
+    ///
+    /// # Errors
+    /// A config that does not fit the examples.
+    pub fn new(
+        mut config: RunConfig,
+        examples: Examples,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        config.fit(&examples)?;
+        let device = device.clone().inner().autodiff();
+        let denoiser = config.denoiser(&device)?;
+        let infos = params::infos(&denoiser);
+        let weights = Tensor::cat(params::values(&denoiser), 0);
+        let emas = config
+            .train
+            .ema
+            .iter()
+            .map(|&decay| Ema::new(decay, weights.clone()))
+            .collect();
+        let train = &config.train;
+        let optimizer = AdamWConfig::new()
+            .with_beta_1(train.adam_betas[0] as f32)
+            .with_beta_2(train.adam_betas[1] as f32)
+            .with_epsilon(train.adam_eps as f32)
+            .with_weight_decay(train.weight_decay as f32)
+            .build();
+        let order = Order::new(train.seed, examples.len().unwrap_or(1));
+        Ok(Self {
+            config,
+            order,
+            examples,
+            device,
+            denoiser,
+            infos,
+            weights,
+            optimizer,
+            moments: None,
+            emas,
+            step: 0,
+        })
+    }
+
+    /// A run as its checkpoint left it.
+    ///
+    /// # Errors
+    /// A checkpoint without the state of a training, or examples of another shape.
+    pub fn resume(
+        checkpoint: &Checkpoint,
+        examples: Examples,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Self::new(checkpoint.config().clone(), examples, device)?;
+        let plain = trainer.device.clone().inner();
+        let row = |values: Vec<f32>| {
+            let len = values.len();
+            Tensor::<1>::from_data(TensorData::new(values, [len]), &plain)
+        };
+        let state = checkpoint.state(&trainer.infos)?;
+        trainer.weights = row(state.weights);
+        for (ema, values) in trainer.emas.iter_mut().zip(state.emas) {
+            ema.set(row(values));
+        }
+        if let Some([moment_1, moment_2]) = state.moments {
+            let momentum =
+                AdaptiveMomentumState::new(state.step as usize, row(moment_1), row(moment_2));
+            trainer.moments = Some(AdamWState::new(momentum));
+        }
+        trainer.step = state.step;
+        Ok(trainer)
+    }
+
+    /// Steps done so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The resolved config.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The examples.
+    pub fn examples(&self) -> &Examples {
+        &self.examples
+    }
+
+    /// How many numbers are learned.
+    pub fn parameters(&self) -> usize {
+        self.infos.iter().map(params::Info::len).sum()
+    }
+
+    /// One step of the optimiser over `train.batch * train.accumulate` examples.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite; then nothing was changed.
+    pub fn train_step(&mut self) -> Result<StepReport, TrainError> {
+        let step = self.step + 1;
+        let parts = self.config.train.accumulate as u64;
+        self.denoiser = params::with_values(self.denoiser.clone(), &self.rows(&self.weights));
+        let (mut loss, mut grad) = (0.0, None::<Tensor<1>>);
+        for part in 0..parts {
+            let (part_loss, part_grad) = self.gradient(self.step * parts + part);
+            loss += part_loss / parts as f64;
+            grad = Some(match grad {
+                Some(grad) => grad + part_grad,
+                None => part_grad,
+            });
+        }
+        let grad = grad.expect("at least one part") / parts as f64;
+        let grad_norm = norm(grad.clone());
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            let loss = if loss.is_finite() { grad_norm } else { loss };
+            return Err(TrainError::NonFinite { step, loss });
+        }
+
+        let clip = self.config.train.clip;
+        let grad = if clip > 0.0 && grad_norm > clip {
+            grad * (clip / grad_norm)
+        } else {
+            grad
+        };
+        let lr = self.config.train.lr_at(step);
+        let (weights, moments) =
+            self.optimizer
+                .step(lr, self.weights.clone(), grad, self.moments.take());
+        self.weights = weights;
+        self.moments = moments;
+        for ema in &mut self.emas {
+            ema.update(&self.weights, step);
+        }
+        self.step = step;
+        Ok(StepReport {
+            step,
+            loss,
+            grad_norm,
+            lr,
+        })
+    }
+
+    /// Loss and gradient of the `index`-th batch since the start.
+    fn gradient(&mut self, index: u64) -> (f64, Tensor<1>) {
+        let (seed, batch) = (self.config.train.seed, self.config.train.batch as u64);
+        let positions = index * batch..(index + 1) * batch;
+        let flips = self.config.data.flip;
+        let x_0 = self.examples.batch(
+            positions.clone(),
+            &mut self.order,
+            seed,
+            flips,
+            &self.device,
+        );
+        let steps = self.config.schedule.steps;
+        let names: Vec<u64> = positions.collect();
+        let t: Vec<usize> = names
+            .iter()
+            .map(|&name| noise::rng(seed, name, 0, Use::Time).random_range(1..=steps))
+            .collect();
+        let noise = NoiseSource::new(seed, names.clone(), &self.device);
+        let mut dropout = Dropout::on(seed, names);
+        let objective = self.config.objective();
+        let loss = objective::loss(&self.denoiser, &objective, x_0, &t, &noise, &mut dropout);
+        let mut grads = loss.backward();
+        let plain = self.device.clone().inner();
+        let rows = params::gradients(&self.denoiser, &mut grads)
+            .into_iter()
+            .zip(&self.infos)
+            .map(|(row, info)| row.unwrap_or_else(|| Tensor::zeros([info.len()], &plain)))
+            .collect();
+        (f64::from(host::numbers(loss)[0]), Tensor::cat(rows, 0))
+    }
+
+    /// A row of all parameters cut into one row for each.
+    fn rows(&self, all: &Tensor<1>) -> Vec<Tensor<1>> {
+        let mut at = 0;
+        self.infos
+            .iter()
+            .map(|info| {
+                let row = all.clone().narrow(0, at, info.len());
+                at += info.len();
+                row
+            })
+            .collect()
+    }
+
+    /// The model for sampling: with the average of the given decay, or `None` for the weights as they
+    /// are. Panics never; an unknown decay gives the weights.
+    pub fn model(&self, ema: Option<f64>) -> Denoiser {
+        let average = ema.and_then(|decay| self.emas.iter().find(|ema| ema.decay() == decay));
+        let weights = average.map_or(&self.weights, Ema::value);
+        params::with_values(self.denoiser.clone(), &self.rows(weights)).valid()
+    }
+
+    /// Writes a checkpoint beside `path` and renames it over it.
+    ///
+    /// # Errors
+    /// A folder that cannot be written; an older file of that name is then as it was.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let moments = self.moments.as_ref().map(|state| {
+            let momentum = &state.momentum;
+            [&momentum.moment_1, &momentum.moment_2].map(|row| host::numbers(row.clone()))
+        });
+        let state = State {
+            step: self.step,
+            weights: host::numbers(self.weights.clone()),
+            emas: self
+                .emas
+                .iter()
+                .map(|ema| host::numbers(ema.value().clone()))
+                .collect(),
+            moments,
+        };
+        Checkpoint::write(path, &self.config, &self.infos, &state)
+    }
+}
+
+/// Length of a gradient. Sums of rows first: one long sum would be taken in an order that depends on
+/// threads.
+fn norm(grad: Tensor<1>) -> f64 {
+    const ROW: usize = 4096;
+    let len = grad.dims()[0];
+    let padding = Tensor::zeros([len.next_multiple_of(ROW) - len], &grad.device());
+    let rows = Tensor::cat(vec![grad, padding], 0).reshape([-1, ROW as i32]);
+    let sums = host::numbers(rows.square().sum_dim(1));
+    sums.into_iter().map(f64::from).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+use super::*;
+use crate::config::{self, RunConfig};
+
+fn tiny(settings: &[&str]) -> RunConfig {
+    let mut all = vec![
+        "schedule.steps=8",
+        "net.dim=16",
+        "net.blocks=1",
+        "train.batch=16",
+        "train.steps=40",
+        "train.warmup_steps=2",
+        "train.ema=[0.9, 0.99]",
+    ];
+    all.extend(settings);
+    let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+    config::set(config::preset("gmm-7x7").unwrap(), "preset", &all).unwrap()
+}
+
+fn trainer(settings: &[&str]) -> Trainer {
+    let mut config = tiny(settings);
+    let examples = config.resolve().unwrap();
+    Trainer::new(config, examples, &Device::default()).unwrap()
+}
+
+fn run(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
+    (0..steps).map(|_| trainer.train_step().unwrap()).collect()
+}
+
+fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
+    std::iter::once(&trainer.weights)
+        .chain(trainer.emas.iter().map(Ema::value))
+        .map(|row| host::numbers(row.clone()))
+        .collect()
+}
+
+#[test]
+fn the_loss_of_every_kernel_falls() {
+    for kernel in ["gaussian", "soft-mixture", "mixture"] {
+        let mut trainer = trainer(&[
+            &format!("kernel.kind={kernel}"),
+            "train.steps=150",
+            "train.lr=5e-3",
+        ]);
+        let reports = run(&mut trainer, 150);
+        let mean =
+            |part: &[StepReport]| part.iter().map(|r| r.loss).sum::<f64>() / part.len() as f64;
+        let (first, last) = (mean(&reports[..10]), mean(&reports[130..]));
+        assert!(last < first - 0.05, "{kernel}: {first} to {last}");
+    }
+}
+
+#[test]
+fn a_resumed_run_goes_on_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    for kernel in ["gaussian", "soft-mixture", "mixture"] {
+        let setting = format!("kernel.kind={kernel}");
+        let mut whole = trainer(&[&setting]);
+        let straight = run(&mut whole, 12);
+
+        let mut first = trainer(&[&setting]);
+        run(&mut first, 5);
+        first.save(&path).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let examples = checkpoint.config().clone().resolve().unwrap();
+        let mut second = Trainer::resume(&checkpoint, examples, &Device::default()).unwrap();
+        assert_eq!(second.step(), 5);
+        assert_eq!(run(&mut second, 7), straight[5..]);
+        assert_eq!(weights(&second), weights(&whole));
+    }
+}
+
+#[test]
+fn a_resume_before_the_first_step_is_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    trainer(&[]).save(&path).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let examples = checkpoint.config().clone().resolve().unwrap();
+    let mut resumed = Trainer::resume(&checkpoint, examples, &Device::default()).unwrap();
+    assert_eq!(run(&mut resumed, 3), run(&mut trainer(&[]), 3));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let mut trainer = trainer(&["train.batch=256", "net.dim=64"]);
+            run(&mut trainer, 4);
+            weights(&trainer)
+        })
+    };
+    assert_eq!(with(1), with(2));
+}
+
+#[test]
+fn accumulated_passes_are_one_large_batch() {
+    let mut once = trainer(&["train.batch=32"]);
+    let mut twice = trainer(&["train.batch=16", "train.accumulate=2"]);
+    let (once, twice) = (run(&mut once, 1)[0], run(&mut twice, 1)[0]);
+    assert!((once.loss - twice.loss).abs() < 1e-5, "{once:?} {twice:?}");
+    assert!(
+        (once.grad_norm / twice.grad_norm - 1.0).abs() < 1e-3,
+        "{once:?} {twice:?}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_and_changes_nothing() {
+    let mut trainer = trainer(&[]);
+    run(&mut trainer, 2);
+    trainer.weights = trainer.weights.clone() * f32::NAN;
+    let before = trainer.step();
+    let error = trainer.train_step().unwrap_err();
+    assert!(error.to_string().contains("at step 3"), "{error}");
+    assert_eq!(trainer.step(), before);
+}
+
+#[test]
+fn several_etas_cost_one_loss() {
+    let mut trainer = trainer(&["kernel.kind=soft-mixture", "objective.etas=3"]);
+    assert!(run(&mut trainer, 2)[1].loss.is_finite());
+}
+
+#[test]
+fn the_norm_is_the_length_of_the_gradient() {
+    let device = Device::default();
+    let grad = Tensor::<1>::from_floats([3.0, 4.0], &device);
+    assert!((norm(grad) - 5.0).abs() < 1e-6);
+    let long = Tensor::<1>::ones([10_000], &device);
+    assert!((norm(long) - 100.0).abs() < 1e-4);
+}
