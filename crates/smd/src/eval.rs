@@ -3,5 +3,6 @@
 //! - [`modes`]: against a mixture that is known: are all modes there, as sharp as they should be?
 //! - [`sliced_wasserstein`]: the distance between two sets of samples
 
+pub mod influence;
 pub mod modes;
 pub mod sliced_wasserstein;

@@ -18,7 +18,7 @@ use std::f64::consts::PI;
 pub struct MlpConfig {
     /// Features. Default 256.
     pub dim: usize,
-    /// Residual blocks. Default 3.
+    /// Residual blocks. Default 2.
     pub blocks: usize,
     /// Frequencies of each coordinate: pi/4, pi/2, pi, ... Default 6.
     pub frequencies: usize,
@@ -69,7 +69,8 @@ impl MlpConfig {
 pub struct Mlp {
     stem: Linear,
     in_hypernet: Option<HyperNet>,
-    time: Linear,
+    time_first: Linear,
+    time_second: Linear,
     blocks: Vec<Block>,
     out_hypernet: Option<HyperNet>,
     head: Linear,
@@ -79,7 +80,6 @@ pub struct Mlp {
 
 #[derive(Module, Debug)]
 struct Block {
-    time: Linear,
     first: Linear,
     second: Linear,
 }
@@ -98,16 +98,16 @@ impl Mlp {
         Self {
             stem: Linear::new(c_in * (1 + 2 * config.frequencies), dim, init),
             in_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
-            time: Linear::new(d_time, dim, init),
+            time_first: Linear::new(d_time, dim, init),
+            time_second: Linear::new(dim, dim, init),
             blocks: (0..config.blocks)
                 .map(|_| Block {
-                    time: Linear::new(dim, dim, init),
                     first: Linear::new(dim, dim, init),
                     second: Linear::fan_avg(dim, dim, 0.1, init),
                 })
                 .collect(),
             out_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
-            head: Linear::fan_avg(dim, c_out, 0.01, init),
+            head: Linear::new(dim, c_out, init),
             d_time,
             frequencies: config.frequencies,
         }
@@ -120,7 +120,7 @@ impl Mlp {
         assert_shape!(x, [batch, 1, 1, channels]);
         assert_eq!(t.len(), batch, "one time step per batch item");
         let time = sinusoidal(t, self.d_time, &x.device());
-        let time = ops::silu(self.time.forward(time));
+        let time = self.time_second.forward(ops::silu(self.time_first.forward(time)));
 
         let mut features = vec![x.clone()];
         for i in 0..self.frequencies {
@@ -133,7 +133,7 @@ impl Mlp {
             &z_t,
         );
         for block in &self.blocks {
-            let h = block.first.forward(ops::silu(x.clone())) + block.time.forward(time.clone());
+            let h = block.first.forward(ops::silu(x.clone() + time.clone()));
             x = x + block.second.forward(ops::silu(h));
         }
         let x = modulate(&self.out_hypernet, ops::silu(x), &z_t);

@@ -1,0 +1,117 @@
+//! The latent's influence: how much of the truth's randomness a kernel draws.
+//!
+//! ```text
+//! r_t = E tr Cov(x_0_hat | x_t) / E tr Cov(x_0 | x_t)
+//! ```
+//! The numerator is over the kernel's own draws (eta, or the components), the denominator that of the
+//! exact posterior of the mixture. 0: the kernel is one Gaussian, the latent is ignored. 1: it draws
+//! `x_0` as at random as the truth.
+
+use crate::denoise::Denoise;
+use crate::gmm::GaussianMixture;
+use crate::host;
+use crate::noise::{NoiseSource, Use};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// `r_t` at one step, over `points` draws of `x_t` with `draws` draws of the kernel at each.
+///
+/// # Panics
+/// If `draws` is below 2 or `points` is 0.
+pub fn influence(
+    kernel: &impl Denoise,
+    mixture: &GaussianMixture,
+    t: usize,
+    points: usize,
+    draws: usize,
+    seed: u64,
+    device: &Device,
+) -> f64 {
+    assert!(draws >= 2 && points > 0, "a variance needs two draws");
+    let dim = mixture.dim();
+    let alpha_bar = kernel.process().schedule().alpha_bar(t);
+    let mut x_0 = vec![0.0; points * dim];
+    for (i, out) in x_0.chunks_exact_mut(dim).enumerate() {
+        mixture.sample_into(seed, i as u64, out);
+    }
+    let x_0 = Tensor::from_data(TensorData::new(x_0, [points, 1, 1, dim]), device);
+    let images: Vec<u64> = (0..points as u64).collect();
+    let eps = NoiseSource::new(seed, images, device).normal(t as u64, Use::Eps, [1, 1, dim]);
+    let x_t = kernel.process().q_sample(x_0, &vec![t; points], eps);
+
+    let values: Vec<Vec<f32>> = (0..draws as u64)
+        .map(|draw| {
+            let images = (0..points as u64).map(|i| draw * points as u64 + i).collect();
+            let noise = NoiseSource::new(seed, images, device);
+            host::numbers(kernel.draw_x_0(x_t.clone(), &vec![t; points], &noise, t as u64))
+        })
+        .collect();
+    let spread: f64 = (0..points * dim)
+        .map(|i| {
+            let at = |draw: &Vec<f32>| f64::from(draw[i]);
+            let mean = values.iter().map(at).sum::<f64>() / draws as f64;
+            values.iter().map(|draw| (at(draw) - mean).powi(2)).sum::<f64>() / (draws - 1) as f64
+        })
+        .sum();
+    let truth: f64 = host::numbers(x_t)
+        .chunks_exact(dim)
+        .map(|x_t| {
+            let x_t: Vec<f64> = x_t.iter().map(|&x| f64::from(x)).collect();
+            mixture.trace_cov_x_0(&x_t, alpha_bar)
+        })
+        .sum();
+    spread / truth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+    use crate::schedule::{NoiseSchedule, ScheduleConfig};
+
+    /// The exact posterior of a mixture: as a draw, or its mean.
+    struct Exact {
+        mixture: GaussianMixture,
+        process: Process,
+        draws: bool,
+    }
+
+    impl Denoise for Exact {
+        fn process(&self) -> &Process {
+            &self.process
+        }
+
+        fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+            let dims = x_t.dims();
+            let place = noise.uniform(step, Use::Component);
+            let out: Vec<f32> = host::numbers(x_t)
+                .chunks_exact(dims[3])
+                .zip(place)
+                .flat_map(|(x, place)| {
+                    let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                    let alpha_bar = self.process.schedule().alpha_bar(t[0]);
+                    let posterior = self.mixture.posterior_x_0(&x, alpha_bar);
+                    let mut rng = crate::noise::rng((place * 1e18) as u64, 0, 0, Use::Start);
+                    let drawn =
+                        if self.draws { posterior.sample(&mut rng) } else { posterior.mean() };
+                    drawn.into_iter().map(|x| x as f32).collect::<Vec<_>>()
+                })
+                .collect();
+            Tensor::from_data(TensorData::new(out, dims), &Device::default())
+        }
+    }
+
+    #[test]
+    fn the_mean_has_no_influence_and_the_exact_draw_has_all_of_it() {
+        for (draws, want) in [(false, 0.0), (true, 1.0)] {
+            let schedule = ScheduleConfig { steps: 8, ..ScheduleConfig::default() };
+            let kernel = Exact {
+                mixture: GaussianMixture::grid_7x7(),
+                process: Process::new(NoiseSchedule::new(&schedule).unwrap()),
+                draws,
+            };
+            let r = influence(&kernel, &kernel.mixture, 3, 1000, 8, 5, &Device::default());
+            // Some 8,000 draws: the variance is good to a few per cent.
+            assert!((r - want).abs() < 0.08, "{r}, not {want}");
+        }
+    }
+}
