@@ -1,6 +1,67 @@
-//! The command `smd`.
+//! The command `smd`: train, sample and measure few-step diffusion models.
 
-#[allow(dead_code, reason = "`smd quickstart` will call it")]
+mod commands;
+mod device;
+mod machine;
+mod metrics;
+mod output;
+mod progress;
 mod report;
+mod run_folder;
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Keeps freed memory for the next step; the system's allocator hands it back and asks again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train, sample and measure diffusion models whose backward step is more than one Gaussian.
+#[derive(Debug, Parser)]
+#[command(name = "smd", version, max_term_width = 100)]
+struct Cli {
+    /// Where to compute: cpu, or a backend that this program was built with (cuda, rocm, metal,
+    /// vulkan, wgpu).
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    device: device::Kind,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Quickstart(commands::quickstart::QuickstartArgs),
+    Train(commands::train::TrainArgs),
+    Sample(commands::sample::SampleArgs),
+    Info(commands::info::InfoArgs),
+    /// Turn a foreign checkpoint into one of ours.
+    #[command(subcommand)]
+    Import(commands::import::ImportCommand),
+    Verify(commands::verify::VerifyArgs),
+    Bench(commands::bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("smd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let device = cli.device.open()?;
+    match cli.command {
+        Command::Quickstart(args) => commands::quickstart::run(args, &device)?,
+        Command::Train(args) => commands::train::run(args, &device)?,
+        Command::Sample(args) => commands::sample::run(args, &device)?,
+        Command::Info(args) => commands::info::run(args)?,
+        Command::Import(command) => commands::import::run(command)?,
+        Command::Verify(args) => return commands::verify::run(args, &device),
+        Command::Bench(args) => commands::bench::run(args, &device)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

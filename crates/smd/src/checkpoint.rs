@@ -186,11 +186,11 @@ impl Checkpoint {
         Ok(params::with_values(denoiser, &rows?))
     }
 
-    /// The state of the training.
+    /// The state of the training, with the averages of the decays `emas`.
     ///
     /// # Errors
     /// A tensor that is missing or of another shape.
-    pub fn state(&self, infos: &[Info]) -> Result<State, CheckpointError> {
+    pub fn state(&self, infos: &[Info], emas: &[f64]) -> Result<State, CheckpointError> {
         let row = |prefix: &str| -> Result<Vec<f32>, CheckpointError> {
             let mut all = Vec::new();
             for info in infos {
@@ -203,11 +203,7 @@ impl Checkpoint {
             .names()
             .iter()
             .any(|name| name.starts_with("adam/"));
-        let emas = self
-            .config
-            .train
-            .ema
-            .iter()
+        let emas = emas.iter()
             .map(|decay| row(&format!("ema/{decay}/")));
         Ok(State {
             step: self.step,

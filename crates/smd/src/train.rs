@@ -44,6 +44,7 @@ pub struct Trainer {
     examples: Examples,
     order: Order,
     device: Device,
+    plain: Device,
     denoiser: Denoiser,
     infos: Vec<params::Info>,
     weights: Tensor<1>,
@@ -64,7 +65,8 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, ConfigError> {
         config.fit(&examples)?;
-        let device = device.clone().inner().autodiff();
+        let plain = device.clone().inner();
+        let device = plain.clone().autodiff();
         let denoiser = config.denoiser(&device)?;
         let infos = params::infos(&denoiser);
         let weights = Tensor::cat(params::values(&denoiser), 0);
@@ -87,6 +89,7 @@ impl Trainer {
             order,
             examples,
             device,
+            plain,
             denoiser,
             infos,
             weights,
@@ -106,13 +109,26 @@ impl Trainer {
         examples: Examples,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let mut trainer = Self::new(checkpoint.config().clone(), examples, device)?;
-        let plain = trainer.device.clone().inner();
+        Self::resume_as(checkpoint, checkpoint.config().clone(), examples, device)
+    }
+
+    /// A run as its checkpoint left it, under a changed config: more steps, another learning rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`]; a config whose model or averages are not those of the checkpoint.
+    pub fn resume_as(
+        checkpoint: &Checkpoint,
+        config: RunConfig,
+        examples: Examples,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Self::new(config, examples, device)?;
+        let plain = trainer.plain.clone();
         let row = |values: Vec<f32>| {
             let len = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [len]), &plain)
         };
-        let state = checkpoint.state(&trainer.infos)?;
+        let state = checkpoint.state(&trainer.infos, &trainer.config.train.ema)?;
         trainer.weights = row(state.weights);
         for (ema, values) in trainer.emas.iter_mut().zip(state.emas) {
             ema.set(row(values));
@@ -124,6 +140,11 @@ impl Trainer {
         }
         trainer.step = state.step;
         Ok(trainer)
+    }
+
+    /// The device, without automatic differentiation: where its models sample.
+    pub fn device(&self) -> &Device {
+        &self.plain
     }
 
     /// Steps done so far.
@@ -217,11 +238,10 @@ impl Trainer {
         let objective = self.config.objective();
         let loss = objective::loss(&self.denoiser, &objective, x_0, &t, &noise, &mut dropout);
         let mut grads = loss.backward();
-        let plain = self.device.clone().inner();
         let rows = params::gradients(&self.denoiser, &mut grads)
             .into_iter()
             .zip(&self.infos)
-            .map(|(row, info)| row.unwrap_or_else(|| Tensor::zeros([info.len()], &plain)))
+            .map(|(row, info)| row.unwrap_or_else(|| Tensor::zeros([info.len()], &self.plain)))
             .collect();
         (f64::from(host::numbers(loss)[0]), Tensor::cat(rows, 0))
     }

@@ -34,7 +34,7 @@ fn what_is_written_is_read() {
     let (path, state, infos) = saved(folder.path());
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(checkpoint.config(), &config());
-    assert_eq!(checkpoint.state(&infos).unwrap(), state);
+    assert_eq!(checkpoint.state(&infos, &[0.9, 0.99]).unwrap(), state);
     assert_eq!(checkpoint.emas(), ["0.9", "0.99"]);
     // Nothing else is left in the folder.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

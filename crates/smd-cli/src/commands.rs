@@ -1,0 +1,9 @@
+//! The subcommands, one file each.
+
+pub mod bench;
+pub mod import;
+pub mod info;
+pub mod quickstart;
+pub mod sample;
+pub mod train;
+pub mod verify;

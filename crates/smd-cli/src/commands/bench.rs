@@ -1,0 +1,140 @@
+//! `smd bench`: how fast a config trains and samples on this machine.
+
+use crate::machine;
+use anyhow::Context;
+use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use smd::config::{self, RunConfig};
+use smd::data::{Examples, Images};
+use smd::denoise::KernelConfig;
+use smd::host;
+use smd::noise::NoiseSource;
+use smd::sampler::{self, SampleConfig};
+use smd::train::Trainer;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Measure training and sampling on random images: images/s and peak memory.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// A config in TOML.
+    #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// A built-in config.
+    #[arg(long, value_name = "NAME", default_value = "ddpm-cifar10")]
+    preset: String,
+    /// With soft mixture denoising. Default: as in the config.
+    #[arg(long, overrides_with = "no_smd")]
+    smd: bool,
+    /// With one Gaussian.
+    #[arg(long)]
+    no_smd: bool,
+    /// Images of a step.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Timed steps, after one that is not; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    steps: usize,
+    /// A setting on top of the config; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
+    let config = configure(&args)?;
+    let examples = random_images(&config);
+    let shape = examples.shape();
+    let mut trainer = Trainer::new(config.clone(), examples, device)?;
+    let mut train = Vec::new();
+    for _ in 0..=args.steps {
+        let started = Instant::now();
+        trainer.train_step()?;
+        train.push(started.elapsed().as_secs_f64());
+    }
+    let train_peak = machine::peak_memory_bytes();
+
+    let model = trainer.model(None);
+    let parameters = trainer.parameters();
+    drop(trainer);
+    let noise = NoiseSource::new(0, (0..args.batch as u64).collect(), device);
+    // Each timed chain has as many steps as it takes to forget its start: two.
+    const CHAIN: usize = 2;
+    let chain = SampleConfig { steps: CHAIN, ..config.sample.clone() };
+    let mut sample = Vec::new();
+    for _ in 0..=args.steps {
+        let started = Instant::now();
+        host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
+        sample.push(started.elapsed().as_secs_f64() / CHAIN as f64);
+    }
+    let rate = |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
+    let (train_rate, sample_rate) = (rate(train), rate(sample));
+    if args.json {
+        let object = json!({
+            "train_images_per_s": train_rate,
+            "sample_images_per_s": sample_rate,
+            "train_peak_bytes": train_peak,
+            "parameters": parameters,
+            "batch": args.batch,
+            "smd": matches!(config.kernel, KernelConfig::SoftMixture(_)),
+            "machine": machine::describe(),
+        });
+        println!("{object}");
+    } else {
+        println!("machine     {}", machine::describe());
+        println!("parameters  {parameters}");
+        println!("training    {train_rate:.2} images/s at batch {}", args.batch);
+        println!("sampling    {sample_rate:.2} images/s through one step");
+        if let Some(peak) = train_peak {
+            println!("memory      {:.2} GB at its peak in training", peak as f64 / 1e9);
+        }
+    }
+    Ok(())
+}
+
+fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
+    let (text, origin) = match &args.config {
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("reading the config {}", path.display()))?;
+            (text, path.display().to_string())
+        }
+        None => (config::preset(&args.preset)?.to_owned(), format!("preset {}", args.preset)),
+    };
+    let mut config = config::set(&text, &origin, &args.settings)?;
+    anyhow::ensure!(args.batch > 0 && args.steps > 0, "--batch and --steps must be at least 1");
+    if args.smd {
+        config.add_soft_mixture();
+    }
+    if args.no_smd {
+        config.kernel = KernelConfig::Gaussian {};
+    }
+    config.train.batch = args.batch;
+    config.train.accumulate = 1;
+    config.train.warmup_steps = 0;
+    Ok(config)
+}
+
+/// Images of the config's size: speed does not depend on what they show.
+fn random_images(config: &RunConfig) -> Examples {
+    if let Some(mixture) = config.data.mixture.as_ref().and_then(|source| source.mixture().ok()) {
+        return Examples::Mixture(mixture);
+    }
+    let [height, width, channels] = config.data.shape.unwrap_or_else(|| {
+        let channels = config.data.channels.unwrap_or(3);
+        let size = config.data.size.unwrap_or(if channels == 1 { 28 } else { 32 });
+        [size, size, channels]
+    });
+    let mut bytes = vec![0; 64 * height * width * channels];
+    rand_chacha::ChaCha8Rng::seed_from_u64(0).fill(&mut bytes[..]);
+    Examples::Images(Images { height, width, channels, bytes, skipped: Vec::new() })
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}

@@ -1,0 +1,145 @@
+//! The 7x7 grid: three kernels at one chain length.
+
+use super::{Size, Trained, configure, settings_of, train};
+use crate::progress::Progress;
+use crate::report::{GridChain, GridModel, Step};
+use anyhow::Context;
+use burn::tensor::Device;
+use smd::denoise::Denoiser;
+use smd::eval::influence::influence;
+use smd::eval::modes::mode_report;
+use smd::eval::sliced_wasserstein::sliced_wasserstein_2;
+use smd::gmm::GaussianMixture;
+use smd::noise::NoiseSource;
+use smd::sampler::{self, SampleConfig};
+use smd::host;
+use std::path::Path;
+use std::time::Instant;
+
+/// What the table's columns mean.
+pub(super) const NOTE: &str = "A mode counts as covered when at least a fifth of its fair share of the \
+    samples lies within three standard deviations of it. A perfect sampler has 98.9 % of its samples \
+    within three standard deviations of a mode.";
+
+/// Points drawn together: bounds memory, never changes the result.
+const BATCH: usize = 2_000;
+
+/// Samples of the truth.
+pub(super) fn truth(mixture: &GaussianMixture, count: usize) -> Vec<[f32; 2]> {
+    (0..count as u64)
+        .map(|i| {
+            let mut point = [0.0; 2];
+            mixture.sample_into(TRUTH_SEED, i, &mut point);
+            point
+        })
+        .collect()
+}
+
+/// Apart from every seed of a training.
+const TRUTH_SEED: u64 = 1 << 40;
+
+/// Trains and measures the kernels of a chain of `steps` steps.
+pub(super) fn chain(
+    steps: usize,
+    mixture: &GaussianMixture,
+    size: &Size,
+    out: &Path,
+    device: &Device,
+) -> anyhow::Result<GridChain> {
+    let models = [Step::Gaussian, Step::SoftMixture, Step::Mixture]
+        .into_iter()
+        .map(|step| model(step, steps, mixture, size, out, device))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(GridChain { steps, models })
+}
+
+fn model(
+    step: Step,
+    steps: usize,
+    mixture: &GaussianMixture,
+    size: &Size,
+    out: &Path,
+    device: &Device,
+) -> anyhow::Result<GridModel> {
+    let (name, kernel) = settings_of(step);
+    let title = format!("{name}, T = {steps}");
+    let train_steps = match (step, steps) {
+        // The one that still gains: its components have to become as narrow as the modes.
+        (Step::Mixture, 8) => size.pick(4_000, 250),
+        _ => size.pick(1_500, 150),
+    };
+    let settings =
+        [kernel.into(), format!("schedule.steps={steps}"), format!("train.steps={train_steps}")];
+    let mut config = configure("gmm-7x7", &settings)?;
+    let examples = config.resolve()?;
+    let Trained { trainer, losses, seconds } = train(&title, config, examples, device)?;
+    let file = format!("grid-{}-T{steps}.safetensors", name.replace(" + ", "-").replace(' ', "-"));
+    trainer.save(&out.join(file)).with_context(|| format!("saving {title}"))?;
+
+    let model = trainer.model(trainer.config().train.ema.last().copied());
+    let count = size.pick(if steps > 100 { 2_500 } else { 10_000 }, 1_000);
+    let chain_steps = size.pick(steps, steps.min(100));
+    let started = Instant::now();
+    let points = draw(&model, &title, chain_steps, &trainer.config().sample, count, device);
+    let sample_seconds = started.elapsed().as_secs_f64();
+
+    let modes = mode_report(&points, mixture);
+    let mut reference = vec![0.0; points.len()];
+    for (i, out) in reference.chunks_exact_mut(2).enumerate() {
+        mixture.sample_into(TRUTH_SEED, i as u64, out);
+    }
+    let influence = (step != Step::Gaussian).then(|| {
+        let at = [1, 2, 3, steps / 4, steps / 2, steps];
+        let mut at: Vec<usize> = at.into_iter().filter(|&t| t >= 1).collect();
+        at.sort_unstable();
+        at.dedup();
+        let r = |t| (t, influence(&model, mixture, t, size.pick(1_000, 200), 8, 1, device));
+        at.into_iter().map(r).collect()
+    });
+    Ok(GridModel {
+        name: name.into(),
+        step,
+        modes_covered: modes.covered,
+        modes: modes.modes,
+        share_within: modes.share_within_3_std,
+        share_se: modes.share_se,
+        swd: sliced_wasserstein_2(&points, &reference, 2, 128, 0),
+        points: points.chunks_exact(2).map(|p| [p[0], p[1]]).collect(),
+        influence,
+        train_seconds: seconds,
+        sample_seconds,
+        parameters: trainer.parameters(),
+        train_steps: train_steps as usize,
+        loss_name: match step {
+            Step::Mixture => "negative log-likelihood, nats per coordinate".into(),
+            _ => "squared error of v".into(),
+        },
+        losses,
+    })
+}
+
+/// `count` points from seeds 0, 1, ...
+fn draw(
+    model: &Denoiser,
+    title: &str,
+    steps: usize,
+    config: &SampleConfig,
+    count: usize,
+    device: &Device,
+) -> Vec<f32> {
+    let config = SampleConfig { steps, ..config.clone() };
+    let progress = Progress::steps(&format!("{title}: {count} samples"), (steps * count) as u64);
+    let mut points = Vec::with_capacity(2 * count);
+    for first in (0..count).step_by(BATCH) {
+        let batch = BATCH.min(count - first);
+        let seeds = (first as u64..(first + batch) as u64).collect();
+        let noise = NoiseSource::new(0, seeds, device);
+        let drawn = sampler::sample(model, &config, [1, 1, 2], &noise, |done| {
+            progress.step((first * steps + done * batch) as u64, "");
+        });
+        points.extend(host::numbers(drawn));
+    }
+    progress.finish();
+    points
+}
+

@@ -1,0 +1,270 @@
+//! `smd train`: from a config to checkpoints.
+
+use crate::metrics::{EventWriter, Metrics};
+use crate::output;
+use crate::progress::Progress;
+use crate::run_folder::RunFolder;
+use anyhow::Context;
+use burn::tensor::Device;
+use serde_json::json;
+use smd::checkpoint::Checkpoint;
+use smd::config::{self, RunConfig};
+use smd::data::Examples;
+use smd::error::CheckpointError;
+use smd::noise::NoiseSource;
+use smd::train::{StepReport, Trainer};
+use smd::{host, sampler};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Train a model on a folder of images, CIFAR-10, IDX files or a Gaussian mixture.
+///
+/// Ctrl-C finishes the step, saves, and exits; `smd train --resume RUN` goes on bit for bit, also
+/// after a crash. A run's folder holds config.toml, metrics.jsonl, TensorBoard events, samples/ and
+/// checkpoints/.
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    /// A config in TOML; see docs/configs.md.
+    #[arg(value_name = "CONFIG.toml", conflicts_with_all = ["preset", "resume"])]
+    config: Option<PathBuf>,
+    /// A built-in config: ddpm-cifar10, ddpm-fashion-mnist, authors-dim64, gmm-7x7.
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    preset: Option<String>,
+    /// Go on with the run in this folder.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "data", "smd"])]
+    resume: Option<PathBuf>,
+    /// Folder of images, of CIFAR-10 binaries, or an IDX file.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Add soft mixture denoising: a latent network and hypernetworks (Eq. 11-13).
+    #[arg(long)]
+    smd: bool,
+    /// Leave out images that cannot be read, and count them.
+    #[arg(long)]
+    skip_bad: bool,
+    /// A setting on top of the config, e.g. train.lr=1e-4; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Folder for the run; must not hold one already. Default: runs/NAME-N.
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Check config and data, print the resolved config, and stop.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(args: TrainArgs, device: &Device) -> anyhow::Result<()> {
+    match &args.resume {
+        Some(run) => resume(run, &args, device),
+        None => start(&args, device),
+    }
+}
+
+fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
+    let (mut config, name) = read_config(args)?;
+    if args.smd {
+        config.add_soft_mixture();
+    }
+    if let Some(data) = &args.data {
+        let absolute = std::path::absolute(data)
+            .with_context(|| format!("finding {}", data.display()))?;
+        config.data.path = Some(absolute);
+        config.data.mixture = None;
+    }
+    config.data.skip_bad |= args.skip_bad;
+    config.validate()?;
+    let examples = config.resolve()?;
+    if args.dry_run {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let text = config.to_toml();
+    let folder = match &args.out {
+        Some(out) => RunFolder::create(out, &text)?,
+        None => RunFolder::create_numbered(Path::new("runs"), &name, &text)?,
+    };
+    let trainer = Trainer::new(config, examples, device)?;
+    train(trainer, &folder)
+}
+
+/// The config that is asked for, with settings, and a name for its run.
+fn read_config(args: &TrainArgs) -> anyhow::Result<(RunConfig, String)> {
+    let (text, origin, name) = match (&args.config, &args.preset) {
+        (Some(path), _) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("reading the config {}", path.display()))?;
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (text, path.display().to_string(), stem)
+        }
+        (None, Some(preset)) => {
+            (config::preset(preset)?.to_owned(), format!("preset {preset}"), preset.clone())
+        }
+        (None, None) => {
+            let names: Vec<&str> = config::PRESETS.iter().map(|(name, _)| *name).collect();
+            anyhow::bail!(
+                "what to train? Name a CONFIG.toml or a preset: --preset {}",
+                names.join(" | ")
+            );
+        }
+    };
+    Ok((config::set(&text, &origin, &args.settings)?, name))
+}
+
+fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
+    let folder = RunFolder::open(run)?;
+    let checkpoint = match Checkpoint::open(run) {
+        Ok(checkpoint) => Some(checkpoint),
+        // Killed before the first checkpoint: the config is there, and a start is a resume.
+        Err(CheckpointError::Missing { .. }) => None,
+        Err(error) => return Err(error).context("resuming"),
+    };
+    let text = match &checkpoint {
+        Some(checkpoint) => checkpoint.config().to_toml(),
+        None => fs::read_to_string(run.join("config.toml"))
+            .with_context(|| format!("reading {}", run.join("config.toml").display()))?,
+    };
+    let mut config = config::set(&text, &run.display().to_string(), &args.settings)?;
+    let examples = config.resolve()?;
+    if args.dry_run {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let trainer = match &checkpoint {
+        Some(checkpoint) => {
+            Trainer::resume_as(checkpoint, config, examples, device).context("resuming")?
+        }
+        None => Trainer::new(config, examples, device)?,
+    };
+    train(trainer, &folder)
+}
+
+/// Runs to the last step, or to Ctrl-C.
+fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
+    let config = trainer.config().clone();
+    let stop = stop_on_ctrl_c()?;
+    describe(&trainer, folder);
+    let mut log = Log::open(folder, trainer.step())?;
+    let progress = Progress::steps("training", config.train.steps).resumed_at(trainer.step());
+    let batch = (config.train.batch * config.train.accumulate) as f64;
+    let (mut started, mut counted) = (Instant::now(), trainer.step());
+    while trainer.step() < config.train.steps && !stop.load(Ordering::Relaxed) {
+        let report = trainer.train_step()?;
+        let step = report.step;
+        let rate = (step - counted) as f64 * batch / started.elapsed().as_secs_f64();
+        progress.step(step, &format!("loss {:.4}  {rate:.1} examples/s", report.loss));
+        if step.is_multiple_of(config.train.log_every) || step == config.train.steps {
+            log.write(&report, rate)?;
+            (started, counted) = (Instant::now(), step);
+        }
+        if step.is_multiple_of(config.train.checkpoint_every) {
+            save(&trainer, folder)?;
+        }
+        if config.train.sample_every > 0 && step.is_multiple_of(config.train.sample_every) {
+            draw(&trainer, folder, &mut log)?;
+            (started, counted) = (Instant::now(), step);
+        }
+    }
+    save(&trainer, folder)?;
+    progress.finish();
+    let run = folder.path().display();
+    if trainer.step() < config.train.steps {
+        eprintln!("stopped at step {}; go on with `smd train --resume {run}`", trainer.step());
+    } else {
+        eprintln!("done; draw images with `smd sample {run} --out samples`");
+    }
+    Ok(())
+}
+
+/// Where the numbers of a run go: metrics.jsonl and TensorBoard.
+struct Log {
+    metrics: Metrics,
+    events: EventWriter,
+}
+
+impl Log {
+    /// Starts the files of a run, or goes on after `step`.
+    fn open(folder: &RunFolder, step: u64) -> anyhow::Result<Self> {
+        let metrics = Metrics::resume(&folder.metrics(), step)?;
+        let events = match step {
+            0 => EventWriter::create(folder.path())?,
+            step => EventWriter::resume(folder.path(), step)?,
+        };
+        Ok(Self { metrics, events })
+    }
+
+    fn write(&mut self, report: &StepReport, examples_per_s: f64) -> anyhow::Result<()> {
+        let numbers = [
+            ("loss", report.loss),
+            ("grad_norm", report.grad_norm),
+            ("lr", report.lr),
+            ("examples_per_s", examples_per_s),
+        ];
+        let values = numbers.iter().map(|&(name, x)| (name.to_owned(), json!(x))).collect();
+        self.metrics.write(report.step, &values)?;
+        self.events.scalars(report.step, &numbers)
+    }
+}
+
+/// Says what is trained on what.
+fn describe(trainer: &Trainer, folder: &RunFolder) {
+    let [height, width, channels] = trainer.examples().shape();
+    let examples = match trainer.examples() {
+        Examples::Images(images) => {
+            if let Some(first) = images.skipped.first() {
+                eprintln!(
+                    "left out {} images, the first {}: {}",
+                    images.skipped.len(),
+                    first.path.display(),
+                    first.reason
+                );
+            }
+            format!("{} images of {height}x{width}x{channels}", images.len())
+        }
+        Examples::Mixture(mixture) => format!("a mixture in {} dimensions", mixture.dim()),
+    };
+    eprintln!(
+        "{} parameters on {examples}, in {}",
+        trainer.parameters(),
+        folder.path().display()
+    );
+}
+
+/// A flag that the first Ctrl-C raises; the second one ends the program.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing the step and saving; Ctrl-C again to stop at once");
+    })
+    .context("listening for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn save(trainer: &Trainer, folder: &RunFolder) -> anyhow::Result<()> {
+    let path = folder.checkpoint(trainer.step());
+    trainer.save(&path)?;
+    folder.prune(trainer.config().train.keep)
+}
+
+/// A picture of samples of the model as it is.
+fn draw(trainer: &Trainer, folder: &RunFolder, log: &mut Log) -> anyhow::Result<()> {
+    let config = trainer.config();
+    let model = trainer.model(config.train.ema.last().copied());
+    let shape = trainer.examples().shape();
+    let seeds = (0..config.train.sample_count as u64).collect();
+    let noise = NoiseSource::new(0, seeds, trainer.device());
+    let drawn = host::numbers(sampler::sample(&model, &config.sample, shape, &noise, |_| {}));
+    let path = folder.samples().join(format!("step-{:09}.png", trainer.step()));
+    output::write_view(&path, &drawn, shape)?;
+    if shape[..2] != [1, 1] {
+        let picture = output::grid(&output::Images::from_unit(&drawn, shape)?, 1);
+        log.events.image(trainer.step(), "samples", &picture)?;
+    }
+    Ok(())
+}
