@@ -12,6 +12,9 @@ mod reading;
 mod scatter;
 mod table;
 
+pub use picture::COLOURS;
+pub use scatter::{Frame, scatter};
+
 use image::RgbImage;
 
 /// What a model's backward step is; the words of the report depend on it.
