@@ -1,6 +1,6 @@
 //! The command `smd`.
 
-#[allow(dead_code, reason = "wired by the commands")]
+#[allow(dead_code, unused_imports, reason = "wired by the commands")]
 mod metrics;
 #[allow(dead_code, unused_imports, reason = "wired by the commands")]
 mod output;
