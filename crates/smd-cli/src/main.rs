@@ -1,12 +1,12 @@
 //! The command `smd`: train, sample and measure few-step diffusion models.
 
-mod commands;
-mod device;
-mod machine;
+#[allow(dead_code, unused_imports, reason = "wired by the commands")]
 mod metrics;
+#[allow(dead_code, unused_imports, reason = "wired by the commands")]
 mod output;
-mod progress;
+#[allow(dead_code, reason = "`smd quickstart` will call it")]
 mod report;
+#[allow(dead_code, reason = "wired by the commands")]
 mod run_folder;
 
 use clap::{Parser, Subcommand};
