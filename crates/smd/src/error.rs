@@ -445,3 +445,132 @@ pub enum TrainError {
     #[error("the configuration was refused")]
     Config(#[from] ConfigError),
 }
+
+/// Why another program's file could not be used: a checkpoint to import, or a reference.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The file could not be read at all.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The file is of no kind that is read, or ends before its tensors do.
+    #[error(
+        "{} is cut off, or neither a PyTorch file nor safetensors; copy it again",
+        .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What its reader said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A tensor that is needed is not in the file.
+    #[error("{} has no tensor {name}", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's dotted path.
+        name: String,
+    },
+
+    /// The file is not from the authors' code.
+    #[error(
+        "{} is no checkpoint of the authors' code: it has no tensor {name}, nor that of a \
+         model-*.pt of their trainer",
+        .path.display()
+    )]
+    NotTheAuthors {
+        /// The file.
+        path: PathBuf,
+        /// The first tensor that is missing.
+        name: String,
+    },
+
+    /// The network has a part that the published code does not switch on.
+    #[error(
+        "{}: {name} belongs to no part of the U-Net that the authors' main.py builds; the model was \
+         changed and cannot be imported",
+        .path.display()
+    )]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's dotted path.
+        name: String,
+    },
+
+    /// A tensor does not fit the others.
+    #[error("{}: {name} has shape {found:?}, expected {expected}", .path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's dotted path.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that would fit, and why.
+        expected: String,
+    },
+
+    /// A tensor holds another kind of numbers.
+    #[error("{}: {name} holds {found}, expected {expected}", .path.display())]
+    Type {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's dotted path.
+        name: String,
+        /// Its type.
+        found: String,
+        /// The types that can be read.
+        expected: &'static str,
+    },
+
+    /// A size that tensors do not tell was not given, or contradicts them.
+    #[error("{}: {problem}", .path.display())]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and which options set it right.
+        problem: String,
+    },
+
+    /// The model in the file cannot be built.
+    #[error("{}: the model in it", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ConfigError,
+    },
+
+    /// A reference does not suit the model.
+    #[error("reference {}: {problem}", .path.display())]
+    Reference {
+        /// The file.
+        path: PathBuf,
+        /// What does not suit, and what would.
+        problem: String,
+    },
+}
+
+impl ImportError {
+    pub(crate) fn damaged(
+        path: &std::path::Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Damaged {
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+}

@@ -7,7 +7,8 @@
 //! - [`schedule`] and [`process`] are the forward process, [`denoise`] one learned backward step;
 //! - [`objective`] is what is minimised, [`train`] minimises it, [`sampler`] runs the chain back;
 //! - [`nn`] holds the networks, [`ops`] the operations that each device may do in its own way;
-//! - [`gmm`] and [`eval`] say how good the result is; [`import`] reads foreign checkpoints.
+//! - [`gmm`] and [`eval`] say how good the result is; [`import`] reads foreign checkpoints, [`verify`]
+//!   holds a model against what another program computed.
 //!
 //! The library never prints, never exits and never seeds anything globally.
 
@@ -19,7 +20,7 @@ pub mod error;
 pub mod eval;
 pub mod gmm;
 pub mod host;
-//TMP pub mod import;
+pub mod import;
 pub mod nn;
 pub mod noise;
 pub mod objective;
@@ -28,3 +29,4 @@ pub mod process;
 pub mod sampler;
 pub mod schedule;
 pub mod train;
+pub mod verify;
