@@ -84,9 +84,10 @@ pub fn verify(
     };
     let mut off = Dropout::off();
     let (kind, output) = match denoiser {
-        Denoiser::Gaussian(kernel) => {
-            (kernel.prediction(), kernel.forward(x_t.clone(), &t, &mut off))
-        }
+        Denoiser::Gaussian(kernel) => (
+            kernel.prediction(),
+            kernel.forward(x_t.clone(), &t, &mut off),
+        ),
         Denoiser::SoftMixture(kernel) => {
             let eta = reference.image("input.eta")?;
             if reference.expects("z_t") {
@@ -111,19 +112,29 @@ pub fn verify(
             let ours = ours.permute([0, 3, 1, 2]); // [B, C, H, W]
             let shape = ours.dims();
             let theirs = reference.expected(name, &shape)?;
-            comparisons.push(compare(name, &shape, &host::numbers(ours), &theirs, tolerance));
+            comparisons.push(compare(
+                name,
+                &shape,
+                &host::numbers(ours),
+                &theirs,
+                tolerance,
+            ));
         }
     }
     if reference.expects("loss") {
         let eps = reference.image("input.eps")?;
-        let x_0 = x_0.unwrap_or_else(|| {
-            process.x_0_hat(Prediction::Eps, x_t, &t, eps.clone())
-        });
+        let x_0 = x_0.unwrap_or_else(|| process.x_0_hat(Prediction::Eps, x_t, &t, eps.clone()));
         let target = process.target(kind, x_0, &t, eps);
         let objective = config.objective();
         let loss = objective::weighted_square(process, &objective, kind, &t, output, target);
         let theirs = reference.expected("loss", &[1])?;
-        comparisons.push(compare("loss", &[1], &host::numbers(loss), &theirs, tolerance));
+        comparisons.push(compare(
+            "loss",
+            &[1],
+            &host::numbers(loss),
+            &theirs,
+            tolerance,
+        ));
     }
     if comparisons.is_empty() {
         return Err(reference.refuse("has no expected.* that this model computes"));
@@ -152,14 +163,21 @@ pub fn compare(
     tolerance: Tolerance,
 ) -> Comparison {
     let count: usize = shape.iter().product();
-    assert!(count > 0 && ours.len() == count && theirs.len() == count, "{name}");
+    assert!(
+        count > 0 && ours.len() == count && theirs.len() == count,
+        "{name}"
+    );
     let difference = |i: usize| (f64::from(ours[i]) - f64::from(theirs[i])).abs();
     let within = |i: usize| {
         difference(i) <= tolerance.absolute + tolerance.relative * f64::from(theirs[i]).abs()
     };
     // NaN counts as the largest, and is within no tolerance.
     let worst = (1..count).fold(0, |worst, i| {
-        if difference(i).total_cmp(&difference(worst)).is_gt() { i } else { worst }
+        if difference(i).total_cmp(&difference(worst)).is_gt() {
+            i
+        } else {
+            worst
+        }
     });
     let outside = (0..count).filter(|&i| !within(i)).count();
     Comparison {
@@ -201,7 +219,10 @@ mod tests {
         assert!(same.agrees && same.max_abs == 0.0);
         let ours = [1.0, 2.1, 3.0, 4.0, 5.0, 5.5];
         let other = compare("v", &[2, 3], &ours, &theirs, tolerance);
-        assert_eq!((other.index, other.ours, other.theirs), (vec![1, 2], 5.5, 6.0));
+        assert_eq!(
+            (other.index, other.ours, other.theirs),
+            (vec![1, 2], 5.5, 6.0)
+        );
         assert_eq!((other.outside, other.count, other.agrees), (2, 6, false));
     }
 
@@ -218,7 +239,13 @@ mod tests {
     #[test]
     fn nan_agrees_with_nothing() {
         let nan = f32::NAN;
-        let one = compare("v", &[3], &[9.0, nan, 0.0], &[0.0, nan, 0.0], Tolerance::default());
+        let one = compare(
+            "v",
+            &[3],
+            &[9.0, nan, 0.0],
+            &[0.0, nan, 0.0],
+            Tolerance::default(),
+        );
         assert!(!one.agrees && one.max_abs.is_nan());
         assert_eq!(one.index, [1]);
     }

@@ -1,6 +1,5 @@
 //! `smd import`: foreign checkpoints into ours.
 
-use anyhow::Context;
 use smd::import::authors::{self, Options};
 use smd::schedule::ScheduleKind;
 use std::path::PathBuf;
@@ -66,8 +65,7 @@ pub fn run(command: ImportCommand) -> anyhow::Result<()> {
         schedule: args.schedule,
         steps: args.steps,
     };
-    let imported = authors::read(&args.file, &options)
-        .with_context(|| format!("importing {}", args.file.display()))?;
+    let imported = authors::read(&args.file, &options)?;
     imported.write(&args.out)?;
     let parameters: usize = imported.infos.iter().map(|info| info.len()).sum();
     let average = match imported.config.train.ema.first() {

@@ -59,7 +59,11 @@ pub fn run(args: VerifyArgs, device: &Device) -> anyhow::Result<ExitCode> {
         let verdict = if agrees { "agrees" } else { "DIFFERS" };
         println!("{verdict} at rtol {:e}, atol {:e}", args.rtol, args.atol);
     }
-    Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if agrees {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(one: &Comparison) {

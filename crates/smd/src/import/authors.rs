@@ -201,7 +201,9 @@ mod tests {
     use std::path::PathBuf;
 
     fn golden(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(name)
     }
 
     /// The golden checkpoint without the tensors that begin with `dropped`, and with `added`.
@@ -256,7 +258,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = changed(folder.path(), "identifier.", None);
         let message = refused(&path, &Options::default());
-        assert!(message.contains("has no tensor identifier.init_conv.weight"), "{message}");
+        assert!(
+            message.contains("has no tensor identifier.init_conv.weight"),
+            "{message}"
+        );
 
         let bytes = fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -289,8 +294,14 @@ mod tests {
             "{message}"
         );
         let learned = Some(("model.time_mlp.0.weights", vec![8]));
-        let message = refused(&changed(folder.path(), "none", learned), &Options::default());
-        assert!(message.contains("model.time_mlp.0.weights belongs to no part"), "{message}");
+        let message = refused(
+            &changed(folder.path(), "none", learned),
+            &Options::default(),
+        );
+        assert!(
+            message.contains("model.time_mlp.0.weights belongs to no part"),
+            "{message}"
+        );
         let wrong = Some(("model.ups.1.0.mlp.1.bias", vec![5]));
         let message = refused(&changed(folder.path(), "none", wrong), &Options::default());
         assert!(
@@ -299,7 +310,10 @@ mod tests {
         );
         let lost = changed(folder.path(), "model.mid_block1.block2.norm.bias", None);
         let message = refused(&lost, &Options::default());
-        assert!(message.contains("has no tensor model.mid_block1.block2.norm.bias"), "{message}");
+        assert!(
+            message.contains("has no tensor model.mid_block1.block2.norm.bias"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -316,7 +330,10 @@ mod tests {
             ..Options::default()
         };
         let message = refused(&path, &options);
-        assert!(message.contains("net.groups is 5, must divide"), "{message}");
+        assert!(
+            message.contains("net.groups is 5, must divide"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -328,7 +345,10 @@ mod tests {
             for part in [7, 100, bytes.len() / 2, bytes.len() - 1] {
                 fs::write(&path, &bytes[..part]).unwrap();
                 let message = refused(&path, &Options::default());
-                assert!(message.contains("is cut off"), "{name} at {part}: {message}");
+                assert!(
+                    message.contains("is cut off"),
+                    "{name} at {part}: {message}"
+                );
             }
         }
     }

@@ -235,13 +235,25 @@ mod tests {
 
     #[test]
     fn other_floating_point_types_become_f32() {
-        let wide: Vec<u8> = [1.5_f64, -2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let wide: Vec<u8> = [1.5_f64, -2.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
         let (_folder, path) = saved(Dtype::F64, &wide, 2);
-        assert_eq!(TensorFile::open(&path).unwrap().numbers("a").unwrap(), [1.5, -2.0]);
+        assert_eq!(
+            TensorFile::open(&path).unwrap().numbers("a").unwrap(),
+            [1.5, -2.0]
+        );
         let (_folder, path) = saved(Dtype::F16, &[0x00, 0x3e, 0x00, 0xc0], 2);
-        assert_eq!(TensorFile::open(&path).unwrap().numbers("a").unwrap(), [1.5, -2.0]);
+        assert_eq!(
+            TensorFile::open(&path).unwrap().numbers("a").unwrap(),
+            [1.5, -2.0]
+        );
         let (_folder, path) = saved(Dtype::BF16, &[0xc0, 0x3f, 0x00, 0xc0], 2);
-        assert_eq!(TensorFile::open(&path).unwrap().numbers("a").unwrap(), [1.5, -2.0]);
+        assert_eq!(
+            TensorFile::open(&path).unwrap().numbers("a").unwrap(),
+            [1.5, -2.0]
+        );
     }
 
     #[test]
@@ -264,8 +276,13 @@ mod tests {
         let path = folder.path().join("a.pt");
         fs::write(&path, "a text, not a pickle").unwrap();
         let message = TensorFile::open(&path).unwrap_err().to_string();
-        assert!(message.contains("neither a PyTorch file nor safetensors"), "{message}");
-        let message = TensorFile::open(&folder.path().join("b")).unwrap_err().to_string();
+        assert!(
+            message.contains("neither a PyTorch file nor safetensors"),
+            "{message}"
+        );
+        let message = TensorFile::open(&folder.path().join("b"))
+            .unwrap_err()
+            .to_string();
         assert!(message.starts_with("cannot read"), "{message}");
     }
 }

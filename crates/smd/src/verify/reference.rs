@@ -59,7 +59,9 @@ impl<'a> Reference<'a> {
         let all: Option<Vec<usize>> = found.iter().map(|&t| one(t)).collect();
         all.ok_or_else(|| {
             let last = steps - 1;
-            self.refuse(format!("has steps {found:?} in {name}, expected 0 to {last}"))
+            self.refuse(format!(
+                "has steps {found:?} in {name}, expected 0 to {last}"
+            ))
         })
     }
 

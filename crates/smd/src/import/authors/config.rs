@@ -3,8 +3,8 @@
 //! An option that is given counts most; then what the file's header says (`config`, a JSON object) or
 //! the `config.json` that their `main.py` writes beside its checkpoints; then `cases/run_smd.sh`.
 
-use super::sizes::{Sizes, shape};
 use super::Options;
+use super::sizes::{Sizes, shape};
 use crate::config::{DataConfig, ObjectiveConfig, RunConfig};
 use crate::denoise::{KernelConfig, SoftMixtureConfig};
 use crate::error::ImportError;
@@ -134,7 +134,10 @@ fn kernel(
         [1, 8],
         "--latent-heads and --latent-d-head",
     )?;
-    let groups = options.latent_groups.or(notes.latent(notes.groups)).unwrap_or(1);
+    let groups = options
+        .latent_groups
+        .or(notes.latent(notes.groups))
+        .unwrap_or(1);
     Ok(KernelConfig::SoftMixture(SoftMixtureConfig {
         hypernet: HyperNetConfig { d_latent, layers },
         net: Some(unet(sizes, heads, d_head, groups)),

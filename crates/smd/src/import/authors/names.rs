@@ -13,7 +13,11 @@ pub(super) fn theirs(name: &str, stages: usize) -> String {
             let resamples = stage.parse() != Ok(stages - 1);
             format!("{net}.{side}.{stage}.{}", in_stage(inner, resamples))
         }
-        [net, name @ ("mid_block1" | "mid_block2" | "final_res_block"), inner @ ..] => {
+        [
+            net,
+            name @ ("mid_block1" | "mid_block2" | "final_res_block"),
+            inner @ ..,
+        ] => {
             format!("{net}.{name}.{}", in_block(inner))
         }
         _ => name.into(),
@@ -53,18 +57,36 @@ mod tests {
     fn each_part_has_its_number() {
         let pairs = [
             ("model.init_conv.weight", "model.init_conv.weight"),
-            ("model.in_hypernet.param_projs.1.bias", "model.in_hypernet.param_projs.1.bias"),
+            (
+                "model.in_hypernet.param_projs.1.bias",
+                "model.in_hypernet.param_projs.1.bias",
+            ),
             ("model.time_second.bias", "model.time_mlp.3.bias"),
-            ("identifier.downs.0.block2.proj1.weight", "identifier.downs.0.1.block1.proj.weight"),
+            (
+                "identifier.downs.0.block2.proj1.weight",
+                "identifier.downs.0.1.block1.proj.weight",
+            ),
             ("model.downs.1.attn.norm.g", "model.downs.1.2.norm.g"),
-            ("model.downs.1.attn.out_norm.g", "model.downs.1.2.to_out.1.g"),
-            ("model.downs.0.unshuffled.weight", "model.downs.0.3.1.weight"),
+            (
+                "model.downs.1.attn.out_norm.g",
+                "model.downs.1.2.to_out.1.g",
+            ),
+            (
+                "model.downs.0.unshuffled.weight",
+                "model.downs.0.3.1.weight",
+            ),
             ("model.downs.1.conv.weight", "model.downs.1.3.weight"),
             ("model.ups.0.conv.bias", "model.ups.0.3.1.bias"),
             ("model.ups.1.conv.bias", "model.ups.1.3.bias"),
             ("model.mid_attn.to_out.bias", "model.mid_attn.to_out.bias"),
-            ("model.final_res_block.res_conv.bias", "model.final_res_block.res_conv.bias"),
-            ("model.mid_block1.mlp.weight", "model.mid_block1.mlp.1.weight"),
+            (
+                "model.final_res_block.res_conv.bias",
+                "model.final_res_block.res_conv.bias",
+            ),
+            (
+                "model.mid_block1.mlp.weight",
+                "model.mid_block1.mlp.1.weight",
+            ),
         ];
         for (ours, expected) in pairs {
             assert_eq!(theirs(ours, 2), expected);

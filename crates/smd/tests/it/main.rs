@@ -1,0 +1,15 @@
+//! Tests across the library: parity with other programs, import, verification.
+
+mod close;
+mod import;
+mod parity;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+/// A file of `tests/golden`.
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
