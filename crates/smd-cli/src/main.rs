@@ -1,12 +1,12 @@
 //! The command `smd`: train, sample and measure few-step diffusion models.
 
-#[allow(dead_code, unused_imports, reason = "wired by the commands")]
+mod commands;
+mod device;
+mod machine;
 mod metrics;
-#[allow(dead_code, unused_imports, reason = "wired by the commands")]
 mod output;
-#[allow(dead_code, reason = "`smd quickstart` will call it")]
+mod progress;
 mod report;
-#[allow(dead_code, reason = "wired by the commands")]
 mod run_folder;
 
 use clap::{Parser, Subcommand};

@@ -80,8 +80,8 @@ impl RunFolder {
     /// A folder that holds no run, is in use or cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
         ensure!(
-            path.join("checkpoints").is_dir(),
-            "{} is not the folder of a run: it has no folder checkpoints",
+            path.join("config.toml").is_file(),
+            "{} is not the folder of a run: it has no config.toml",
             path.display()
         );
         let run = Self {

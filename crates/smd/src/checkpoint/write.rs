@@ -71,7 +71,11 @@ pub(super) fn write(
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    let scratch = tempfile::Builder::new()
+    let mut builder = tempfile::Builder::new();
+    // As any other file of the user, not readable by the owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let scratch = builder
         .prefix(SCRATCH)
         .tempfile_in(folder.unwrap_or(Path::new(".")))?
         .into_temp_path();
