@@ -43,7 +43,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    // On a thread of the pool: handing each small piece of work over from outside it would cost more
+    // than the piece.
+    match rayon::scope(|_| run(cli)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("smd: {error:#}");

@@ -37,5 +37,8 @@ pub fn write_view(path: &Path, values: &[f32], shape: [usize; 3]) -> anyhow::Res
     if shape[..2] == [1, 1] {
         return write_scatter(path, values, shape[2]);
     }
-    write_png(path, &grid(&Images::from_unit(values, shape)?, VIEW_SIDE).into())
+    write_png(
+        path,
+        &grid(&Images::from_unit(values, shape)?, VIEW_SIDE).into(),
+    )
 }

@@ -15,7 +15,9 @@ impl Progress {
             "{prefix:30!} {bar:24} {pos}/{len}  {per_sec}  {eta} left  {msg}",
         )
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(total).with_style(style).with_prefix(name.to_owned());
+        let bar = ProgressBar::new(total)
+            .with_style(style)
+            .with_prefix(name.to_owned());
         Self { bar }
     }
 
@@ -30,11 +32,6 @@ impl Progress {
         self.bar.set_position(done);
         self.bar.reset_eta();
         self
-    }
-
-    /// Prints a line above the bar.
-    pub fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
     }
 
     /// Ends the bar and leaves its last state on the screen.

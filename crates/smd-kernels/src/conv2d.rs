@@ -56,6 +56,12 @@ impl Conv2d {
         [self.size[0] + top + bottom, self.size[1] + left + right]
     }
 
+    /// Multiplications of one pass: below some millions, waking other threads costs more than it saves.
+    fn is_small(&self) -> bool {
+        const SMALL: usize = 4_000_000;
+        self.output_len() * self.c_in * self.kernel[0] * self.kernel[1] < SMALL
+    }
+
     fn input_len(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.c_in
     }

@@ -4,7 +4,7 @@ use crate::simd::{self, Level, compiled_for_each_level};
 use rayon::prelude::*;
 
 /// Numbers that one task works on.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// `exp(x)` to about two units in the last place, as straight code that vectors can follow.
 ///

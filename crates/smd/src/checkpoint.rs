@@ -203,8 +203,7 @@ impl Checkpoint {
             .names()
             .iter()
             .any(|name| name.starts_with("adam/"));
-        let emas = emas.iter()
-            .map(|decay| row(&format!("ema/{decay}/")));
+        let emas = emas.iter().map(|decay| row(&format!("ema/{decay}/")));
         Ok(State {
             step: self.step,
             weights: row("weights/")?,

@@ -64,14 +64,18 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
     let noise = NoiseSource::new(0, (0..args.batch as u64).collect(), device);
     // Each timed chain has as many steps as it takes to forget its start: two.
     const CHAIN: usize = 2;
-    let chain = SampleConfig { steps: CHAIN, ..config.sample.clone() };
+    let chain = SampleConfig {
+        steps: CHAIN,
+        ..config.sample.clone()
+    };
     let mut sample = Vec::new();
     for _ in 0..=args.steps {
         let started = Instant::now();
         host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
         sample.push(started.elapsed().as_secs_f64() / CHAIN as f64);
     }
-    let rate = |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
+    let rate =
+        |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
     let (train_rate, sample_rate) = (rate(train), rate(sample));
     if args.json {
         let object = json!({
@@ -87,10 +91,16 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
     } else {
         println!("machine     {}", machine::describe());
         println!("parameters  {parameters}");
-        println!("training    {train_rate:.2} images/s at batch {}", args.batch);
+        println!(
+            "training    {train_rate:.2} images/s at batch {}",
+            args.batch
+        );
         println!("sampling    {sample_rate:.2} images/s through one step");
         if let Some(peak) = train_peak {
-            println!("memory      {:.2} GB at its peak in training", peak as f64 / 1e9);
+            println!(
+                "memory      {:.2} GB at its peak in training",
+                peak as f64 / 1e9
+            );
         }
     }
     Ok(())
@@ -103,10 +113,16 @@ fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
                 .with_context(|| format!("reading the config {}", path.display()))?;
             (text, path.display().to_string())
         }
-        None => (config::preset(&args.preset)?.to_owned(), format!("preset {}", args.preset)),
+        None => (
+            config::preset(&args.preset)?.to_owned(),
+            format!("preset {}", args.preset),
+        ),
     };
     let mut config = config::set(&text, &origin, &args.settings)?;
-    anyhow::ensure!(args.batch > 0 && args.steps > 0, "--batch and --steps must be at least 1");
+    anyhow::ensure!(
+        args.batch > 0 && args.steps > 0,
+        "--batch and --steps must be at least 1"
+    );
     if args.smd {
         config.add_soft_mixture();
     }
@@ -121,17 +137,31 @@ fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
 
 /// Images of the config's size: speed does not depend on what they show.
 fn random_images(config: &RunConfig) -> Examples {
-    if let Some(mixture) = config.data.mixture.as_ref().and_then(|source| source.mixture().ok()) {
+    if let Some(mixture) = config
+        .data
+        .mixture
+        .as_ref()
+        .and_then(|source| source.mixture().ok())
+    {
         return Examples::Mixture(mixture);
     }
     let [height, width, channels] = config.data.shape.unwrap_or_else(|| {
         let channels = config.data.channels.unwrap_or(3);
-        let size = config.data.size.unwrap_or(if channels == 1 { 28 } else { 32 });
+        let size = config
+            .data
+            .size
+            .unwrap_or(if channels == 1 { 28 } else { 32 });
         [size, size, channels]
     });
     let mut bytes = vec![0; 64 * height * width * channels];
     rand_chacha::ChaCha8Rng::seed_from_u64(0).fill(&mut bytes[..]);
-    Examples::Images(Images { height, width, channels, bytes, skipped: Vec::new() })
+    Examples::Images(Images {
+        height,
+        width,
+        channels,
+        bytes,
+        skipped: Vec::new(),
+    })
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -23,8 +23,10 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
     let infos = params::infos(&config.denoiser(&Device::default())?);
     let parameters: usize = infos.iter().map(params::Info::len).sum();
     if args.json {
-        let tensors: serde_json::Map<String, serde_json::Value> =
-            infos.iter().map(|info| (info.name.clone(), json!(info.shape))).collect();
+        let tensors: serde_json::Map<String, serde_json::Value> = infos
+            .iter()
+            .map(|info| (info.name.clone(), json!(info.shape)))
+            .collect();
         let object = json!({
             "path": checkpoint.path(),
             "step": checkpoint.step(),
@@ -37,10 +39,21 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("checkpoint  {}", checkpoint.path().display());
-    println!("step        {} of {}", checkpoint.step(), config.train.steps);
+    println!(
+        "step        {} of {}",
+        checkpoint.step(),
+        config.train.steps
+    );
     println!("parameters  {parameters}");
     let emas = checkpoint.emas();
-    println!("ema         {}", if emas.is_empty() { "none".into() } else { emas.join(", ") });
+    println!(
+        "ema         {}",
+        if emas.is_empty() {
+            "none".into()
+        } else {
+            emas.join(", ")
+        }
+    );
     println!("\n{}", config.to_toml());
     Ok(())
 }

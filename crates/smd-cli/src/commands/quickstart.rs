@@ -73,7 +73,9 @@ pub fn run(args: QuickstartArgs, device: &Device) -> anyhow::Result<()> {
         truth_points: grid::truth(&mixture, size.pick(10_000, 2_000)),
     };
     for steps in [1000, 8] {
-        report.grid.push(grid::chain(steps, &mixture, &size, &args.out, device)?);
+        report
+            .grid
+            .push(grid::chain(steps, &mixture, &size, &args.out, device)?);
     }
     report.images = images::models(&size, &args.out, device)?;
     report.total_seconds = started.elapsed().as_secs_f64();
@@ -95,14 +97,18 @@ pub fn run(args: QuickstartArgs, device: &Device) -> anyhow::Result<()> {
             );
         }
     }
-    println!("\nFashion-MNIST, 28x28");
+    println!("\nFashion-MNIST, 16x16");
     for model in &report.images {
         println!(
             "  {:<18} {} parameters, {:.0} images/s in training",
             model.name, model.parameters, model.images_per_second
         );
     }
-    println!("\nDone in {:.0} s. Open {}", report.total_seconds, page.display());
+    println!(
+        "\nDone in {:.0} s. Open {}",
+        report.total_seconds,
+        page.display()
+    );
     Ok(())
 }
 
@@ -133,10 +139,16 @@ fn train(
     let started = Instant::now();
     let mut losses = Vec::new();
     for step in 1..=steps {
-        let report = trainer.train_step().with_context(|| format!("training {name}"))?;
+        let report = trainer
+            .train_step()
+            .with_context(|| format!("training {name}"))?;
         losses.push((step as usize, report.loss));
         progress.step(step, &format!("loss {:.4}", report.loss));
     }
     progress.finish();
-    Ok(Trained { trainer, losses, seconds: started.elapsed().as_secs_f64() })
+    Ok(Trained {
+        trainer,
+        losses,
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }

@@ -75,7 +75,9 @@ impl FromStr for SeedRange {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| {
-            text.trim().parse::<u64>().map_err(|_| format!("\"{text}\" is no seed; write FIRST-LAST"))
+            text.trim()
+                .parse::<u64>()
+                .map_err(|_| format!("\"{text}\" is no seed; write FIRST-LAST"))
         };
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (number(first)?, number(last)?),

@@ -69,8 +69,8 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         config.add_soft_mixture();
     }
     if let Some(data) = &args.data {
-        let absolute = std::path::absolute(data)
-            .with_context(|| format!("finding {}", data.display()))?;
+        let absolute =
+            std::path::absolute(data).with_context(|| format!("finding {}", data.display()))?;
         config.data.path = Some(absolute);
         config.data.mixture = None;
     }
@@ -96,12 +96,18 @@ fn read_config(args: &TrainArgs) -> anyhow::Result<(RunConfig, String)> {
         (Some(path), _) => {
             let text = fs::read_to_string(path)
                 .with_context(|| format!("reading the config {}", path.display()))?;
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             (text, path.display().to_string(), stem)
         }
-        (None, Some(preset)) => {
-            (config::preset(preset)?.to_owned(), format!("preset {preset}"), preset.clone())
-        }
+        (None, Some(preset)) => (
+            config::preset(preset)?.to_owned(),
+            format!("preset {preset}"),
+            preset.clone(),
+        ),
         (None, None) => {
             let names: Vec<&str> = config::PRESETS.iter().map(|(name, _)| *name).collect();
             anyhow::bail!(
@@ -154,7 +160,10 @@ fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
         let report = trainer.train_step()?;
         let step = report.step;
         let rate = (step - counted) as f64 * batch / started.elapsed().as_secs_f64();
-        progress.step(step, &format!("loss {:.4}  {rate:.1} examples/s", report.loss));
+        progress.step(
+            step,
+            &format!("loss {:.4}  {rate:.1} examples/s", report.loss),
+        );
         if step.is_multiple_of(config.train.log_every) || step == config.train.steps {
             log.write(&report, rate)?;
             (started, counted) = (Instant::now(), step);
@@ -171,7 +180,10 @@ fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
     progress.finish();
     let run = folder.path().display();
     if trainer.step() < config.train.steps {
-        eprintln!("stopped at step {}; go on with `smd train --resume {run}`", trainer.step());
+        eprintln!(
+            "stopped at step {}; go on with `smd train --resume {run}`",
+            trainer.step()
+        );
     } else {
         eprintln!("done; draw images with `smd sample {run} --out samples`");
     }
@@ -202,7 +214,10 @@ impl Log {
             ("lr", report.lr),
             ("examples_per_s", examples_per_s),
         ];
-        let values = numbers.iter().map(|&(name, x)| (name.to_owned(), json!(x))).collect();
+        let values = numbers
+            .iter()
+            .map(|&(name, x)| (name.to_owned(), json!(x)))
+            .collect();
         self.metrics.write(report.step, &values)?;
         self.events.scalars(report.step, &numbers)
     }
@@ -259,8 +274,16 @@ fn draw(trainer: &Trainer, folder: &RunFolder, log: &mut Log) -> anyhow::Result<
     let shape = trainer.examples().shape();
     let seeds = (0..config.train.sample_count as u64).collect();
     let noise = NoiseSource::new(0, seeds, trainer.device());
-    let drawn = host::numbers(sampler::sample(&model, &config.sample, shape, &noise, |_| {}));
-    let path = folder.samples().join(format!("step-{:09}.png", trainer.step()));
+    let drawn = host::numbers(sampler::sample(
+        &model,
+        &config.sample,
+        shape,
+        &noise,
+        |_| {},
+    ));
+    let path = folder
+        .samples()
+        .join(format!("step-{:09}.png", trainer.step()));
     output::write_view(&path, &drawn, shape)?;
     if shape[..2] != [1, 1] {
         let picture = output::grid(&output::Images::from_unit(&drawn, shape)?, 1);

@@ -13,7 +13,14 @@ fn png(path: &Path, grey: bool) {
 /// Tries to train on `data`, without writing anything.
 fn train_on(folder: &Path, data: &str) -> assert_cmd::Command {
     let mut command = smd(folder);
-    command.args(["train", "--preset", "ddpm-cifar10", "--dry-run", "--data", data]);
+    command.args([
+        "train",
+        "--preset",
+        "ddpm-cifar10",
+        "--dry-run",
+        "--data",
+        data,
+    ]);
     command
 }
 
@@ -29,7 +36,10 @@ fn a_truncated_or_wrong_image_is_named_and_can_be_left_out() {
 
     let message = refusal(&mut train_on(folder.path(), "images"));
     assert_says(&message, &["b.png"]);
-    train_on(folder.path(), "images").arg("--skip-bad").assert().success();
+    train_on(folder.path(), "images")
+        .arg("--skip-bad")
+        .assert()
+        .success();
 }
 
 #[test]
@@ -51,14 +61,21 @@ fn mixed_channels_are_an_error_with_its_fix() {
     png(&images.join("b.png"), true);
     let message = refusal(&mut train_on(folder.path(), "images"));
     assert_says(&message, &["data.channels"]);
-    train_on(folder.path(), "images").args(["--set", "data.channels=3"]).assert().success();
+    train_on(folder.path(), "images")
+        .args(["--set", "data.channels=3"])
+        .assert()
+        .success();
 }
 
 #[test]
 fn a_short_cifar_file_and_a_wrong_idx_magic_are_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("cifar")).unwrap();
-    fs::write(folder.path().join("cifar/data_batch_1.bin"), vec![0; 3073 + 100]).unwrap();
+    fs::write(
+        folder.path().join("cifar/data_batch_1.bin"),
+        vec![0; 3073 + 100],
+    )
+    .unwrap();
     let message = refusal(&mut train_on(folder.path(), "cifar"));
     assert_says(&message, &["data_batch_1.bin", "3173"]);
 
@@ -73,7 +90,12 @@ fn a_typo_in_a_key_names_the_nearest() {
     fs::write(folder.path().join("run.toml"), "[train]\nstpes = 3\n").unwrap();
     let message = refusal(smd(folder.path()).args(["train", "run.toml"]));
     assert_says(&message, &["run.toml: line 2", "did you mean `steps`?"]);
-    let message = refusal(smd(folder.path()).arg("train").args(TINY).args(["--set", "net.dmi=4"]));
+    let message = refusal(
+        smd(folder.path())
+            .arg("train")
+            .args(TINY)
+            .args(["--set", "net.dmi=4"]),
+    );
     assert_says(&message, &["did you mean `dim`?"]);
     let message = refusal(smd(folder.path()).args(["train", "--preset", "ddpm-cifar"]));
     assert_says(&message, &["ddpm-cifar10"]);
@@ -83,16 +105,24 @@ fn a_typo_in_a_key_names_the_nearest() {
 fn no_steps_and_sizes_that_cannot_be_halved_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = smd(folder.path());
-    command.arg("train").args(TINY).args(["--set", "schedule.steps=0"]);
+    command
+        .arg("train")
+        .args(TINY)
+        .args(["--set", "schedule.steps=0"]);
     assert_says(&refusal(&mut command), &["schedule.steps is 0"]);
 
     let mut command = smd(folder.path());
-    command.arg("train").args(TINY).args(["--set", "schedule.kind=linear"]);
+    command
+        .arg("train")
+        .args(TINY)
+        .args(["--set", "schedule.kind=linear"]);
     assert_says(&refusal(&mut command), &["from 21 steps on", "cosine"]);
 
     let images = folder.path().join("images");
     fs::create_dir(&images).unwrap();
-    image::RgbImage::new(30, 30).save(images.join("a.png")).unwrap();
+    image::RgbImage::new(30, 30)
+        .save(images.join("a.png"))
+        .unwrap();
     let message = refusal(&mut train_on(folder.path(), "images"));
     assert_says(&message, &["divisible by 8", "data.size = 32"]);
 }
@@ -104,13 +134,21 @@ fn a_checkpoint_that_is_cut_off_newer_or_of_another_shape_is_refused() {
     let path = run.join("checkpoints/step-000000040.safetensors");
     let whole = fs::read(&path).unwrap();
     let cases: [(&str, Vec<u8>, &str); 3] = [
-        ("cut.safetensors", whole[..whole.len() - 10].to_vec(), "is cut off or no checkpoint"),
+        (
+            "cut.safetensors",
+            whole[..whole.len() - 10].to_vec(),
+            "is cut off or no checkpoint",
+        ),
         (
             "newer.safetensors",
             replaced(&whole, "\"smd.format\":\"1\"", "\"smd.format\":\"7\""),
             "has format 7",
         ),
-        ("shape.safetensors", replaced(&whole, "dim = 16", "dim = 18"), "this model needs [18"),
+        (
+            "shape.safetensors",
+            replaced(&whole, "dim = 16", "dim = 18"),
+            "this model needs [18",
+        ),
     ];
     for (name, bytes, says) in cases {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -123,7 +161,10 @@ fn a_checkpoint_that_is_cut_off_newer_or_of_another_shape_is_refused() {
 
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from.as_bytes())
+        .unwrap();
     let mut bytes = bytes.to_vec();
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     bytes
@@ -142,13 +183,19 @@ fn an_output_folder_in_use_is_refused() {
     let mut command = smd(folder.path());
     command.args(["sample", "run", "--seeds", "0-1", "--out", "full"]);
     assert_says(&refusal(&mut command), &["full", "--overwrite"]);
-    assert_eq!(fs::read_to_string(folder.path().join("full/mine.txt")).unwrap(), "mine");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("full/mine.txt")).unwrap(),
+        "mine"
+    );
 }
 
 #[test]
 fn a_seed_range_backwards_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
-    let output = smd(folder.path()).args(["sample", "x", "--seeds", "9-2"]).output().unwrap();
+    let output = smd(folder.path())
+        .args(["sample", "x", "--seeds", "9-2"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("runs backwards; write 2-9"));
 }
@@ -197,10 +244,32 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = smd(folder.path());
     command.arg("train").args(TINY).args(["--out", "run"]);
-    command.args(["--set", "train.lr=9.9", "--set", "train.clip=0", "--set", "train.steps=4000"]);
-    command.args(["--set", "objective.prediction=eps", "--set", "objective.weight=gamma"]);
-    command.args(["--set", "train.warmup_steps=0", "--set", "train.adam_betas=[0.0, 0.0]"]);
-    command.args(["--set", "train.lr_schedule=constant", "--set", "kernel.kind=soft-mixture"]);
+    command.args([
+        "--set",
+        "train.lr=9.9",
+        "--set",
+        "train.clip=0",
+        "--set",
+        "train.steps=4000",
+    ]);
+    command.args([
+        "--set",
+        "objective.prediction=eps",
+        "--set",
+        "objective.weight=gamma",
+    ]);
+    command.args([
+        "--set",
+        "train.warmup_steps=0",
+        "--set",
+        "train.adam_betas=[0.0, 0.0]",
+    ]);
+    command.args([
+        "--set",
+        "train.lr_schedule=constant",
+        "--set",
+        "kernel.kind=soft-mixture",
+    ]);
     let message = refusal(&mut command);
     assert_says(&message, &["at step", "the last good checkpoint is kept"]);
 }

@@ -16,14 +16,30 @@ fn smd(folder: &Path) -> Command {
 
 /// Settings of a run that takes a second.
 const TINY: [&str; 14] = [
-    "--preset", "gmm-7x7", "--set", "schedule.steps=8", "--set", "net.dim=16", "--set",
-    "net.blocks=1", "--set", "train.batch=16", "--set", "train.steps=40", "--set",
+    "--preset",
+    "gmm-7x7",
+    "--set",
+    "schedule.steps=8",
+    "--set",
+    "net.dim=16",
+    "--set",
+    "net.blocks=1",
+    "--set",
+    "train.batch=16",
+    "--set",
+    "train.steps=40",
+    "--set",
     "train.checkpoint_every=10",
 ];
 
 /// Trains the tiny model into `folder/run` and returns that path.
 fn tiny_run(folder: &Path) -> PathBuf {
-    smd(folder).arg("train").args(TINY).args(["--out", "run"]).assert().success();
+    smd(folder)
+        .arg("train")
+        .args(TINY)
+        .args(["--out", "run"])
+        .assert()
+        .success();
     folder.join("run")
 }
 
@@ -32,7 +48,12 @@ fn tiny_run(folder: &Path) -> PathBuf {
 fn refusal(command: &mut Command) -> String {
     let output = command.assert().code(1).get_output().clone();
     let text = String::from_utf8(output.stderr).expect("text");
-    let last = text.trim_end().lines().last().unwrap_or_default().to_owned();
+    let last = text
+        .trim_end()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .to_owned();
     assert!(last.starts_with("smd: "), "{text}");
     last
 }
@@ -40,7 +61,10 @@ fn refusal(command: &mut Command) -> String {
 #[track_caller]
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "\"{message}\" does not say \"{part}\"");
+        assert!(
+            message.contains(part),
+            "\"{message}\" does not say \"{part}\""
+        );
     }
 }
 
@@ -48,13 +72,21 @@ fn assert_says(message: &str, parts: &[&str]) {
 fn without_a_command_the_usage_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     smd(folder.path()).assert().code(2);
-    smd(folder.path()).args(["train", "--no-such-flag"]).assert().code(2);
+    smd(folder.path())
+        .args(["train", "--no-such-flag"])
+        .assert()
+        .code(2);
 }
 
 #[test]
 fn a_dry_run_prints_the_resolved_config_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let output = smd(folder.path()).arg("train").args(TINY).arg("--dry-run").output().unwrap();
+    let output = smd(folder.path())
+        .arg("train")
+        .args(TINY)
+        .arg("--dry-run")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("shape = [1, 1, 2]"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -64,7 +96,12 @@ fn a_dry_run_prints_the_resolved_config_and_writes_nothing() {
 fn info_prints_one_json_object() {
     let folder = tempfile::tempdir().unwrap();
     let run = tiny_run(folder.path());
-    let output = smd(folder.path()).arg("info").arg(run).arg("--json").output().unwrap();
+    let output = smd(folder.path())
+        .arg("info")
+        .arg(run)
+        .arg("--json")
+        .output()
+        .unwrap();
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["step"], 40);
     assert_eq!(object["config"]["schedule"]["steps"], 8);
@@ -75,7 +112,9 @@ fn info_prints_one_json_object() {
 fn bench_prints_rates() {
     let folder = tempfile::tempdir().unwrap();
     let output = smd(folder.path())
-        .args(["bench", "--preset", "gmm-7x7", "--batch", "8", "--steps", "1", "--json"])
+        .args([
+            "bench", "--preset", "gmm-7x7", "--batch", "8", "--steps", "1", "--json",
+        ])
         .output()
         .unwrap();
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

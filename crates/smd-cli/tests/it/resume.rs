@@ -13,7 +13,10 @@ fn outcome(run: &Path) -> (u64, Vec<u8>, Vec<serde_json::Value>) {
     let bytes = fs::read(checkpoint.path()).unwrap();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut metrics = Vec::new();
-    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
+    for line in fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+    {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         line.as_object_mut().unwrap().remove("examples_per_s");
         metrics.push(line);
@@ -26,7 +29,12 @@ fn outcome(run: &Path) -> (u64, Vec<u8>, Vec<serde_json::Value>) {
 fn killed_twenty_times_it_ends_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let straight = folder.path().join("straight");
-    let settings = ["--set", "train.steps=400", "--set", "train.checkpoint_every=7"];
+    let settings = [
+        "--set",
+        "train.steps=400",
+        "--set",
+        "train.checkpoint_every=7",
+    ];
     smd(folder.path())
         .arg("train")
         .args(TINY)
@@ -39,7 +47,10 @@ fn killed_twenty_times_it_ends_the_same() {
     let mut kills = 0;
     for attempt in 0..60_u64 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smd"));
-        command.current_dir(folder.path()).arg("train").stderr(Stdio::null());
+        command
+            .current_dir(folder.path())
+            .arg("train")
+            .stderr(Stdio::null());
         if killed.join("config.toml").exists() {
             command.args(["--resume", "killed"]);
         } else {
@@ -72,7 +83,10 @@ fn one_thread_and_two_give_the_same_run() {
             .assert()
             .success();
     }
-    assert_eq!(outcome(&folder.path().join("1")), outcome(&folder.path().join("2")));
+    assert_eq!(
+        outcome(&folder.path().join("1")),
+        outcome(&folder.path().join("2"))
+    );
 }
 
 #[cfg(unix)]
@@ -83,17 +97,28 @@ fn ctrl_c_finishes_the_step_saves_and_exits() {
         .current_dir(folder.path())
         .arg("train")
         .args(TINY)
-        .args(["--set", "train.steps=1000000", "--set", "train.checkpoint_every=100000000"])
+        .args([
+            "--set",
+            "train.steps=1000000",
+            "--set",
+            "train.checkpoint_every=100000000",
+        ])
         .args(["--out", "run"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_millis(1500));
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("go on with `smd train --resume run`"), "{text}");
+    assert!(
+        text.contains("go on with `smd train --resume run`"),
+        "{text}"
+    );
     assert!(Checkpoint::open(&folder.path().join("run")).unwrap().step() > 0);
 }
 
@@ -108,7 +133,12 @@ fn a_finished_run_can_be_given_more_steps() {
     assert_eq!(Checkpoint::open(&run).unwrap().step(), 50);
     assert!(run.join("metrics.jsonl").exists());
     let events = fs::read_dir(&run).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents")
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("events.out.tfevents")
     });
     assert_eq!(events.count(), 2, "one file of events for each start");
 }

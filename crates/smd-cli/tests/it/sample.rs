@@ -10,12 +10,37 @@ fn image_run(folder: &Path) {
     fs::create_dir(&images).unwrap();
     for i in 0..8_u8 {
         let pixel = |x: u32, y: u32| image::Rgb([(x as u8) * 30, (y as u8) * 30, i * 30]);
-        image::RgbImage::from_fn(8, 8, pixel).save(images.join(format!("{i}.png"))).unwrap();
+        image::RgbImage::from_fn(8, 8, pixel)
+            .save(images.join(format!("{i}.png")))
+            .unwrap();
     }
     smd(folder)
-        .args(["train", "--preset", "ddpm-cifar10", "--smd", "--data", "images", "--out", "run"])
-        .args(["--set", "net.dim=8", "--set", "net.groups=4", "--set", "net.multipliers=[1, 2]"])
-        .args(["--set", "net.blocks=1", "--set", "train.steps=3", "--set", "train.batch=4"])
+        .args([
+            "train",
+            "--preset",
+            "ddpm-cifar10",
+            "--smd",
+            "--data",
+            "images",
+            "--out",
+            "run",
+        ])
+        .args([
+            "--set",
+            "net.dim=8",
+            "--set",
+            "net.groups=4",
+            "--set",
+            "net.multipliers=[1, 2]",
+        ])
+        .args([
+            "--set",
+            "net.blocks=1",
+            "--set",
+            "train.steps=3",
+            "--set",
+            "train.batch=4",
+        ])
         .assert()
         .success();
 }
@@ -55,7 +80,9 @@ fn every_sampler_and_spacing_draws() {
         for spacing in ["uniform", "quad", "trailing"] {
             let out = format!("{sampler}-{spacing}");
             smd(folder.path())
-                .args(["sample", "run", "--seeds", "0-19", "--steps", "3", "--out", &out])
+                .args([
+                    "sample", "run", "--seeds", "0-19", "--steps", "3", "--out", &out,
+                ])
                 .args(["--sampler", sampler, "--spacing", spacing])
                 .assert()
                 .success();
@@ -71,7 +98,9 @@ fn averages_are_chosen_by_name() {
     tiny_run(folder.path());
     let draw = |ema: &str, out: &str| {
         smd(folder.path())
-            .args(["sample", "run", "--seeds", "0-3", "--ema", ema, "--out", out])
+            .args([
+                "sample", "run", "--seeds", "0-3", "--ema", ema, "--out", out,
+            ])
             .assert()
             .success();
         fs::read(folder.path().join(out).join("samples.npz")).unwrap()

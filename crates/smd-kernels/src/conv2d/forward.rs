@@ -27,6 +27,7 @@ pub(super) fn pack(
     packed
         .par_chunks_mut(kh * kw * conv.c_in * n)
         .enumerate()
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
             for (k, out) in out.chunks_exact_mut(n).enumerate() {
                 let (window, ci) = (k / conv.c_in, k % conv.c_in);
@@ -63,31 +64,35 @@ pub(super) fn run(
     );
     let [padded_height, padded_width] = conv.padded_size();
     let image_len = padded_height * padded_width * conv.c_in;
+    let work = |x: &[f32], first: usize, y: &mut [f32]| {
+        let task = Task {
+            conv,
+            x,
+            packed,
+            bias: &padded_bias,
+            first,
+        };
+        match level {
+            // SAFETY: `Level::Avx512` exists only where AVX-512 was detected.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512(&task, y) },
+            // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2(&task, y) },
+            // SAFETY: plain code runs everywhere.
+            _ => unsafe { pixels_of::<Plain, 4>(&task, y) },
+        }
+    };
+    if conv.is_small() {
+        let images = y.chunks_mut(pixels * conv.c_out).zip(x.chunks(image_len));
+        images.for_each(|(y, x)| work(x, 0, y));
+        return;
+    }
     y.par_chunks_mut(pixels * conv.c_out)
         .zip(x.par_chunks(image_len))
-        .flat_map(|(y, x)| {
-            y.par_chunks_mut(run * conv.c_out)
-                .enumerate()
-                .map(move |(i, y)| (x, i * run, y))
-        })
-        .for_each(|(x, first, y)| {
-            let task = Task {
-                conv,
-                x,
-                packed,
-                bias: &padded_bias,
-                first,
-            };
-            match level {
-                // SAFETY: `Level::Avx512` exists only where AVX-512 was detected.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512(&task, y) },
-                // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2(&task, y) },
-                // SAFETY: plain code runs everywhere.
-                _ => unsafe { pixels_of::<Plain, 4>(&task, y) },
-            }
+        .for_each(|(y, x)| {
+            let runs = y.par_chunks_mut(run * conv.c_out).enumerate();
+            runs.for_each(|(i, y)| work(x, i * run, y));
         });
 }
 

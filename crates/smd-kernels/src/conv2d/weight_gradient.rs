@@ -30,6 +30,7 @@ pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_o
     let ci_blocks = conv.c_in.div_ceil(TASK_CHANNELS);
     let parts: Vec<Part> = (0..ci_blocks * (co_padded / n))
         .into_par_iter()
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .map(|task| {
             let ci = task % ci_blocks * TASK_CHANNELS;
             let mut part = Part {

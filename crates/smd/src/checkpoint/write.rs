@@ -6,7 +6,7 @@ use crate::nn::params::Info;
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -79,12 +79,15 @@ pub(super) fn write(
         .prefix(SCRATCH)
         .tempfile_in(folder.unwrap_or(Path::new(".")))?
         .into_temp_path();
+    let permissions = fs::metadata(&scratch)?.permissions();
     safetensors::serialize_to_file(parts, Some(metadata), &scratch).map_err(
         |error| match error {
             safetensors::SafeTensorError::IoError(error) => error,
             error => io::Error::other(error),
         },
     )?;
+    // The writer above replaces the file by one that its owner alone can read.
+    fs::set_permissions(&scratch, permissions)?;
     // On disk before the name points to it: a power cut leaves the old file or the new one.
     File::open(&scratch)?.sync_all()?;
     scratch.persist(path).map_err(|error| error.error)

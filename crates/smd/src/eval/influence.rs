@@ -40,7 +40,9 @@ pub fn influence(
 
     let values: Vec<Vec<f32>> = (0..draws as u64)
         .map(|draw| {
-            let images = (0..points as u64).map(|i| draw * points as u64 + i).collect();
+            let images = (0..points as u64)
+                .map(|i| draw * points as u64 + i)
+                .collect();
             let noise = NoiseSource::new(seed, images, device);
             host::numbers(kernel.draw_x_0(x_t.clone(), &vec![t; points], &noise, t as u64))
         })
@@ -49,7 +51,11 @@ pub fn influence(
         .map(|i| {
             let at = |draw: &Vec<f32>| f64::from(draw[i]);
             let mean = values.iter().map(at).sum::<f64>() / draws as f64;
-            values.iter().map(|draw| (at(draw) - mean).powi(2)).sum::<f64>() / (draws - 1) as f64
+            values
+                .iter()
+                .map(|draw| (at(draw) - mean).powi(2))
+                .sum::<f64>()
+                / (draws - 1) as f64
         })
         .sum();
     let truth: f64 = host::numbers(x_t)
@@ -80,7 +86,13 @@ mod tests {
             &self.process
         }
 
-        fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+        fn draw_x_0(
+            &self,
+            x_t: Tensor<4>,
+            t: &[usize],
+            noise: &NoiseSource,
+            step: u64,
+        ) -> Tensor<4> {
             let dims = x_t.dims();
             let place = noise.uniform(step, Use::Component);
             let out: Vec<f32> = host::numbers(x_t)
@@ -91,8 +103,11 @@ mod tests {
                     let alpha_bar = self.process.schedule().alpha_bar(t[0]);
                     let posterior = self.mixture.posterior_x_0(&x, alpha_bar);
                     let mut rng = crate::noise::rng((place * 1e18) as u64, 0, 0, Use::Start);
-                    let drawn =
-                        if self.draws { posterior.sample(&mut rng) } else { posterior.mean() };
+                    let drawn = if self.draws {
+                        posterior.sample(&mut rng)
+                    } else {
+                        posterior.mean()
+                    };
                     drawn.into_iter().map(|x| x as f32).collect::<Vec<_>>()
                 })
                 .collect();
@@ -103,7 +118,10 @@ mod tests {
     #[test]
     fn the_mean_has_no_influence_and_the_exact_draw_has_all_of_it() {
         for (draws, want) in [(false, 0.0), (true, 1.0)] {
-            let schedule = ScheduleConfig { steps: 8, ..ScheduleConfig::default() };
+            let schedule = ScheduleConfig {
+                steps: 8,
+                ..ScheduleConfig::default()
+            };
             let kernel = Exact {
                 mixture: GaussianMixture::grid_7x7(),
                 process: Process::new(NoiseSchedule::new(&schedule).unwrap()),

@@ -160,16 +160,11 @@ impl ResnetBlock {
     /// `time` has been through SiLU already: every block needs that.
     fn forward(&self, x: Tensor<4>, time: &Tensor<4>) -> Tensor<4> {
         let batch = x.dims()[0];
-        let scale_shift = self.mlp.forward(time.clone()); // [B, 1, 1, 2C]
-        let channels = scale_shift.dims()[3] / 2;
-        let mut halves = scale_shift
-            .reshape([batch, 2 * channels])
-            .split(channels, 1)
-            .into_iter();
-        let (scale, shift) = match (halves.next(), halves.next()) {
-            (Some(scale), Some(shift)) => (scale, shift),
-            _ => unreachable!("two halves"),
-        };
+        let scale_shift = self.mlp.forward(time.clone()); // [B or 1, 1, 1, 2C]
+        let [rows, _, _, both] = scale_shift.dims();
+        let scale_shift = scale_shift.reshape([rows, both]).expand([batch, both]);
+        let scale = scale_shift.clone().narrow(1, 0, both / 2);
+        let shift = scale_shift.narrow(1, both / 2, both / 2);
         let h = self
             .norm1
             .forward_modulated(self.proj1.forward(x.clone()), scale, shift);

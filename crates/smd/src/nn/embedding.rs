@@ -10,8 +10,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// ```
 /// The networks of the authors and of Ho et al. count steps from 0; ours from 1, as the paper.
 ///
+/// Where all steps are the same, as in sampling, one row stands for all: what follows from time alone
+/// is then computed once.
+///
 /// # Shapes
-/// - `t`: `B` steps, from 1; returns `[B, 1, 1, dim]`
+/// - `t`: `B` steps, from 1; returns `[B, 1, 1, dim]`, or `[1, 1, 1, dim]` for equal steps
 ///
 /// # Panics
 /// If `dim` is odd or below 4.
@@ -20,6 +23,11 @@ pub fn sinusoidal(t: &[usize], dim: usize, device: &Device) -> Tensor<4> {
         dim >= 4 && dim.is_multiple_of(2),
         "a time embedding of {dim} numbers"
     );
+    let t = if t.iter().all(|&other| other == t[0]) {
+        &t[..1]
+    } else {
+        t
+    };
     let half = dim / 2;
     let frequency = |i: usize| (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp();
     let mut values = Vec::with_capacity(t.len() * dim);

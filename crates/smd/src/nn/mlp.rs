@@ -120,7 +120,9 @@ impl Mlp {
         assert_shape!(x, [batch, 1, 1, channels]);
         assert_eq!(t.len(), batch, "one time step per batch item");
         let time = sinusoidal(t, self.d_time, &x.device());
-        let time = self.time_second.forward(ops::silu(self.time_first.forward(time)));
+        let time = self
+            .time_second
+            .forward(ops::silu(self.time_first.forward(time)));
 
         let mut features = vec![x.clone()];
         for i in 0..self.frequencies {

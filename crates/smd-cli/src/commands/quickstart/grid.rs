@@ -10,9 +10,9 @@ use smd::eval::influence::influence;
 use smd::eval::modes::mode_report;
 use smd::eval::sliced_wasserstein::sliced_wasserstein_2;
 use smd::gmm::GaussianMixture;
+use smd::host;
 use smd::noise::NoiseSource;
 use smd::sampler::{self, SampleConfig};
-use smd::host;
 use std::path::Path;
 use std::time::Instant;
 
@@ -64,23 +64,43 @@ fn model(
     let (name, kernel) = settings_of(step);
     let title = format!("{name}, T = {steps}");
     let train_steps = match (step, steps) {
-        // The one that still gains: its components have to become as narrow as the modes.
-        (Step::Mixture, 8) => size.pick(4_000, 250),
-        _ => size.pick(1_500, 150),
+        // The ones that still gain: their components have to become as narrow as the modes.
+        (Step::Mixture, 8) => size.pick(4_800, 250),
+        (Step::Mixture, _) => size.pick(2_400, 250),
+        _ => size.pick(1_200, 150),
     };
-    let settings =
-        [kernel.into(), format!("schedule.steps={steps}"), format!("train.steps={train_steps}")];
+    let settings = [
+        kernel.into(),
+        format!("schedule.steps={steps}"),
+        format!("train.steps={train_steps}"),
+    ];
     let mut config = configure("gmm-7x7", &settings)?;
     let examples = config.resolve()?;
-    let Trained { trainer, losses, seconds } = train(&title, config, examples, device)?;
-    let file = format!("grid-{}-T{steps}.safetensors", name.replace(" + ", "-").replace(' ', "-"));
-    trainer.save(&out.join(file)).with_context(|| format!("saving {title}"))?;
+    let Trained {
+        trainer,
+        losses,
+        seconds,
+    } = train(&title, config, examples, device)?;
+    let file = format!(
+        "grid-{}-T{steps}.safetensors",
+        name.replace(" + ", "-").replace(' ', "-")
+    );
+    trainer
+        .save(&out.join(file))
+        .with_context(|| format!("saving {title}"))?;
 
     let model = trainer.model(trainer.config().train.ema.last().copied());
-    let count = size.pick(if steps > 100 { 2_500 } else { 10_000 }, 1_000);
+    let count = size.pick(if steps > 100 { 2_000 } else { 10_000 }, 1_000);
     let chain_steps = size.pick(steps, steps.min(100));
     let started = Instant::now();
-    let points = draw(&model, &title, chain_steps, &trainer.config().sample, count, device);
+    let points = draw(
+        &model,
+        &title,
+        chain_steps,
+        &trainer.config().sample,
+        count,
+        device,
+    );
     let sample_seconds = started.elapsed().as_secs_f64();
 
     let modes = mode_report(&points, mixture);
@@ -93,7 +113,12 @@ fn model(
         let mut at: Vec<usize> = at.into_iter().filter(|&t| t >= 1).collect();
         at.sort_unstable();
         at.dedup();
-        let r = |t| (t, influence(&model, mixture, t, size.pick(1_000, 200), 8, 1, device));
+        let r = |t| {
+            (
+                t,
+                influence(&model, mixture, t, size.pick(1_000, 200), 8, 1, device),
+            )
+        };
         at.into_iter().map(r).collect()
     });
     Ok(GridModel {
@@ -127,7 +152,10 @@ fn draw(
     count: usize,
     device: &Device,
 ) -> Vec<f32> {
-    let config = SampleConfig { steps, ..config.clone() };
+    let config = SampleConfig {
+        steps,
+        ..config.clone()
+    };
     let progress = Progress::steps(&format!("{title}: {count} samples"), (steps * count) as u64);
     let mut points = Vec::with_capacity(2 * count);
     for first in (0..count).step_by(BATCH) {
@@ -142,4 +170,3 @@ fn draw(
     progress.finish();
     points
 }
-

@@ -7,14 +7,17 @@ use crate::report::{ImageModel, Step};
 use anyhow::Context;
 use burn::tensor::Device;
 use smd::data::{self, Examples, Images, ReadOptions};
+use smd::host;
 use smd::noise::NoiseSource;
 use smd::sampler::{self, SampleConfig, SamplerKind};
-use smd::host;
 use std::path::Path;
 
 /// The first 3,000 training images of Fashion-MNIST (Zalando SE, MIT).
 const SLICE: &[u8] =
     include_bytes!("../../../assets/fashion-mnist/train-3000-images-idx3-ubyte.gz");
+
+/// Side that the images are resized to: a third of the work of 28, and still a shoe.
+const SIDE: usize = 16;
 
 /// Images of a grid of samples.
 const GRID: usize = 36;
@@ -22,7 +25,14 @@ const GRID: usize = 36;
 /// Trains the models one after the other.
 pub(super) fn models(size: &Size, out: &Path, device: &Device) -> anyhow::Result<Vec<ImageModel>> {
     let name = Path::new("the embedded slice of Fashion-MNIST");
-    let images = data::from_idx(name, SLICE, &ReadOptions::default())?;
+    let images = data::from_idx(
+        name,
+        SLICE,
+        &ReadOptions {
+            size: Some(SIDE),
+            ..ReadOptions::default()
+        },
+    )?;
     [Step::Gaussian, Step::SoftMixture]
         .into_iter()
         .map(|step| model(step, &images, size, out, device))
@@ -37,7 +47,7 @@ fn model(
     device: &Device,
 ) -> anyhow::Result<ImageModel> {
     let (name, kernel) = settings_of(step);
-    let train_steps = size.pick(300, 16);
+    let train_steps = size.pick(180, 16);
     let settings = [
         kernel.to_owned(),
         format!("train.steps={train_steps}"),
@@ -46,20 +56,29 @@ fn model(
         "train.lr_schedule=cosine".into(),
         "train.warmup_steps=30".into(),
         "train.ema=[0.98]".into(),
-        "net.dim=24".into(),
-        "net.groups=4".into(),
+        format!("data.size={SIDE}"),
+        "net.attention=[4]".into(),
     ];
     let mut config = configure("ddpm-fashion-mnist", &settings)?;
     let examples = Examples::Images(images.clone());
     config.fit(&examples)?;
     let title = format!("{name}, U-Net on Fashion-MNIST");
     let batch = config.train.batch;
-    let Trained { trainer, losses, seconds } = train(&title, config, examples, device)?;
+    let Trained {
+        trainer,
+        losses,
+        seconds,
+    } = train(&title, config, examples, device)?;
     let file = format!("fashion-mnist-{}.safetensors", name.replace(" + ", "-"));
-    trainer.save(&out.join(file)).with_context(|| format!("saving {title}"))?;
+    trainer
+        .save(&out.join(file))
+        .with_context(|| format!("saving {title}"))?;
 
     let model = trainer.model(trainer.config().train.ema.last().copied());
-    let chains = size.pick(vec![(4, 0.0), (8, 0.0), (8, 1.0), (50, 1.0)], vec![(4, 0.0), (8, 1.0)]);
+    let chains = size.pick(
+        vec![(4, 0.0), (8, 0.0), (8, 1.0), (50, 1.0)],
+        vec![(4, 0.0), (8, 1.0)],
+    );
     let mut grids = Vec::new();
     for (steps, ddim_eta) in chains {
         let config = SampleConfig {
@@ -97,8 +116,14 @@ fn model(
 fn truth(images: &Images) -> anyhow::Result<image::RgbImage> {
     let [height, width, channels] = images.shape();
     let mut values = vec![0.0; GRID * height * width * channels];
-    for (i, out) in values.chunks_exact_mut(height * width * channels).enumerate() {
+    for (i, out) in values
+        .chunks_exact_mut(height * width * channels)
+        .enumerate()
+    {
         images.write_example(i, false, out);
     }
-    Ok(output::grid(&output::Images::from_unit(&values, images.shape())?, 1))
+    Ok(output::grid(
+        &output::Images::from_unit(&values, images.shape())?,
+        1,
+    ))
 }
