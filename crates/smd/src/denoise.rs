@@ -37,6 +37,7 @@ pub trait Denoise {
 }
 
 /// A kernel chosen by a config.
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program")]
 #[derive(Module, Debug)]
 pub enum Denoiser {
     /// One Gaussian.

@@ -31,6 +31,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 /// One of the networks.
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program")]
 #[derive(Module, Debug)]
 pub enum Net {
     /// The U-Net of the authors' code.

@@ -43,8 +43,8 @@ pub struct Trainer {
     config: RunConfig,
     examples: Examples,
     order: Order,
+    autodiff: Device,
     device: Device,
-    plain: Device,
     denoiser: Denoiser,
     infos: Vec<params::Info>,
     weights: Tensor<1>,
@@ -65,9 +65,9 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, ConfigError> {
         config.fit(&examples)?;
-        let plain = device.clone().inner();
-        let device = plain.clone().autodiff();
-        let denoiser = config.denoiser(&device)?;
+        let device = device.clone().inner();
+        let autodiff = device.clone().autodiff();
+        let denoiser = config.denoiser(&autodiff)?;
         let infos = params::infos(&denoiser);
         let weights = Tensor::cat(params::values(&denoiser), 0);
         let emas = config
@@ -88,8 +88,8 @@ impl Trainer {
             config,
             order,
             examples,
+            autodiff,
             device,
-            plain,
             denoiser,
             infos,
             weights,
@@ -123,7 +123,7 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let mut trainer = Self::new(config, examples, device)?;
-        let plain = trainer.plain.clone();
+        let plain = trainer.device.clone();
         let row = |values: Vec<f32>| {
             let len = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [len]), &plain)
@@ -144,7 +144,7 @@ impl Trainer {
 
     /// The device, without automatic differentiation: where its models sample.
     pub fn device(&self) -> &Device {
-        &self.plain
+        &self.device
     }
 
     /// Steps done so far.
@@ -225,7 +225,7 @@ impl Trainer {
             &mut self.order,
             seed,
             flips,
-            &self.device,
+            &self.autodiff,
         );
         let steps = self.config.schedule.steps;
         let names: Vec<u64> = positions.collect();
@@ -233,7 +233,7 @@ impl Trainer {
             .iter()
             .map(|&name| noise::rng(seed, name, 0, Use::Time).random_range(1..=steps))
             .collect();
-        let noise = NoiseSource::new(seed, names.clone(), &self.device);
+        let noise = NoiseSource::new(seed, names.clone(), &self.autodiff);
         let mut dropout = Dropout::on(seed, names);
         let objective = self.config.objective();
         let loss = objective::loss(&self.denoiser, &objective, x_0, &t, &noise, &mut dropout);
@@ -241,7 +241,7 @@ impl Trainer {
         let rows = params::gradients(&self.denoiser, &mut grads)
             .into_iter()
             .zip(&self.infos)
-            .map(|(row, info)| row.unwrap_or_else(|| Tensor::zeros([info.len()], &self.plain)))
+            .map(|(row, info)| row.unwrap_or_else(|| Tensor::zeros([info.len()], &self.device)))
             .collect();
         (f64::from(host::numbers(loss)[0]), Tensor::cat(rows, 0))
     }

@@ -81,7 +81,10 @@ fn a_short_cifar_file_and_a_wrong_idx_magic_are_named() {
 
     fs::write(folder.path().join("train-images-idx3-ubyte"), [9; 64]).unwrap();
     let message = refusal(&mut train_on(folder.path(), "train-images-idx3-ubyte"));
-    assert_says(&message, &["train-images-idx3-ubyte", "magic"]);
+    assert_says(
+        &message,
+        &["train-images-idx3-ubyte", "expected 0x00000803"],
+    );
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn killed_twenty_times_it_ends_the_same() {
     let straight = folder.path().join("straight");
     let settings = [
         "--set",
-        "train.steps=400",
+        "train.steps=5000",
         "--set",
-        "train.checkpoint_every=7",
+        "train.checkpoint_every=37",
     ];
     smd(folder.path())
         .arg("train")
@@ -59,7 +59,7 @@ fn killed_twenty_times_it_ends_the_same() {
         let mut child = command.spawn().unwrap();
         if kills < 20 {
             // Instants that fall before, into and after a write.
-            std::thread::sleep(Duration::from_millis(20 + 37 * (attempt % 11)));
+            std::thread::sleep(Duration::from_millis(30 + 13 * (attempt % 11)));
             child.kill().unwrap();
         }
         let ended = child.wait().unwrap();
@@ -68,7 +68,8 @@ fn killed_twenty_times_it_ends_the_same() {
         }
         kills += 1;
     }
-    assert_eq!(outcome(&killed), outcome(&straight), "after {kills} kills");
+    assert_eq!(kills, 20, "the run is too short to be killed twenty times");
+    assert_eq!(outcome(&killed), outcome(&straight));
 }
 
 #[test]

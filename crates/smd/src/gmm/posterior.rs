@@ -225,9 +225,9 @@ mod tests {
         let (alpha, beta) = (now / before, 1.0 - now / before);
         let backward = mixture.backward(&x_t, now, before);
         for (data, found) in mixture.components().zip(backward.components()) {
-            for axis in 0..2 {
+            for (axis, x_t) in x_t.into_iter().enumerate() {
                 let lambda = alpha / beta * (1.0 - before + before * data.variances[axis]);
-                let mean = (before.sqrt() * data.mean[axis] + lambda * x_t[axis] / alpha.sqrt())
+                let mean = (before.sqrt() * data.mean[axis] + lambda * x_t / alpha.sqrt())
                     / (1.0 + lambda);
                 let var = beta / alpha * lambda / (1.0 + lambda);
                 assert!((found.mean[axis] - mean).abs() < 1e-12, "{found:?}");
