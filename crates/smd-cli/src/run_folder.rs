@@ -41,14 +41,15 @@ impl RunFolder {
             _lock: lock(path)?,
         };
         ensure!(
-            !run.config().exists() && !run.checkpoints().exists(),
+            !run.config().exists(),
             "{0} holds a run already; continue it with `smd train --resume {0}` or choose another \
              --out",
             path.display()
         );
         make(&run.samples())?;
-        write_beside(&run.config(), |file| Ok(file.write_all(config.as_bytes())?))?;
         make(&run.checkpoints())?;
+        // Last: a folder with a config is a run, and can be resumed from here on.
+        write_beside(&run.config(), |file| Ok(file.write_all(config.as_bytes())?))?;
         Ok(run)
     }
 

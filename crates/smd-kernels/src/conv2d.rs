@@ -121,6 +121,8 @@ pub fn forward_at(
     bias: &[f32],
     y: &mut [f32],
 ) {
+    simd::assert_available(level);
+    assert!(bias.is_empty() || bias.len() == conv.c_out, "conv2d: bias");
     assert_eq!(x.len(), conv.input_len(), "conv2d: input");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(y.len(), conv.output_len(), "conv2d: output");
@@ -146,6 +148,7 @@ pub fn grad_input(conv: &Conv2d, grad: &[f32], weight: &[f32], out: &mut [f32]) 
 
 /// [`grad_input`] with the instruction set of choice.
 pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], out: &mut [f32]) {
+    simd::assert_available(level);
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
@@ -193,6 +196,7 @@ pub fn grad_weight_at(
     weight_out: &mut [f32],
     bias_out: &mut [f32],
 ) {
+    simd::assert_available(level);
     assert_eq!(x.len(), conv.input_len(), "conv2d: input");
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(

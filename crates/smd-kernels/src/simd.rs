@@ -36,6 +36,11 @@ pub fn available() -> Vec<Level> {
         .collect()
 }
 
+/// Panics where the machine lacks `level`: running its code there would be undefined.
+pub(crate) fn assert_available(level: Level) {
+    assert!(level <= detect(), "this machine has no {level:?}");
+}
+
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Level {
     if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
@@ -212,11 +217,12 @@ macro_rules! compiled_for_each_level {
                 body($($arg),*)
             }
 
+            $crate::simd::assert_available(level);
             match level {
-                // SAFETY: `Level::Avx512` exists only where its features were detected.
+                // SAFETY: checked on the line before the match.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
-                // SAFETY: `Level::Avx2` exists only where its features were detected.
+                // SAFETY: checked on the line before the match.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
                 _ => body($($arg),*),

@@ -146,7 +146,7 @@ impl RunConfig {
                 return Err(ConfigError::invalid("data.shape", "has a 0"));
             }
             self.net.validate(shape)?;
-            self.kernel.validate(shape)?;
+            self.kernel.validate(&self.net, shape)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ pub use mixture::{Components, Mixture};
 pub use soft_mixture::SoftMixture;
 
 use crate::noise::NoiseSource;
-use crate::process::Process;
+use crate::process::{Process, StepVar};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -27,6 +27,12 @@ use burn::tensor::Tensor;
 pub trait Denoise {
     /// The forward process that it was trained to turn back.
     fn process(&self) -> &Process;
+
+    /// The variance of the ancestral step, where a config asks for `asked`: a kernel that draws `x_0`
+    /// itself needs that of `q(x_{t-1} | x_t, x_0)` and no more.
+    fn step_var(&self, asked: StepVar) -> StepVar {
+        asked
+    }
 
     /// Draws `x_0` from the model's `p(x_0 | x_t)`: the mean, for a Gaussian step; a component's draw,
     /// for a mixture. The draws are named by `step`.
@@ -54,6 +60,14 @@ impl Denoise for Denoiser {
             Self::Gaussian(kernel) => kernel.process(),
             Self::SoftMixture(kernel) => kernel.process(),
             Self::Mixture(kernel) => kernel.process(),
+        }
+    }
+
+    fn step_var(&self, asked: StepVar) -> StepVar {
+        match self {
+            Self::Gaussian(kernel) => kernel.step_var(asked),
+            Self::SoftMixture(kernel) => kernel.step_var(asked),
+            Self::Mixture(kernel) => kernel.step_var(asked),
         }
     }
 

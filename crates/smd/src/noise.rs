@@ -113,11 +113,6 @@ impl NoiseSource {
         let draw = |&image: &u64| rng(self.seed, image, step, purpose).random::<f64>();
         self.images.iter().map(draw).collect()
     }
-
-    /// The device of its tensors.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
 }
 
 #[cfg(test)]

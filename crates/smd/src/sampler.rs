@@ -146,7 +146,7 @@ pub fn sample(
             SamplerKind::Ancestral => {
                 let posterior = schedule.posterior(t);
                 let mean = x_0 * posterior.coef_x_0 + x_t * posterior.coef_x_t;
-                (mean, config.step_var.at(&schedule, t))
+                (mean, model.step_var(config.step_var).at(&schedule, t))
             }
             SamplerKind::Ddim => {
                 let var = config.ddim_eta.powi(2) * schedule.posterior(t).var;

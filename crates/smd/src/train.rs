@@ -122,6 +122,7 @@ impl Trainer {
         examples: Examples,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        check_unchanged(checkpoint.config(), &config)?;
         let mut trainer = Self::new(config, examples, device)?;
         let plain = trainer.device.clone();
         let row = |values: Vec<f32>| {
@@ -287,6 +288,35 @@ impl Trainer {
             moments,
         };
         Checkpoint::write(path, &self.config, &self.infos, &state)
+    }
+}
+
+/// Refuses a config under which the weights of a run, or its position in the data, would mean
+/// something else.
+fn check_unchanged(was: &RunConfig, is: &RunConfig) -> Result<(), ConfigError> {
+    let same = [
+        ("schedule", was.schedule == is.schedule),
+        ("net", was.net == is.net),
+        ("kernel", was.kernel == is.kernel),
+        (
+            "objective.prediction",
+            was.objective.prediction == is.objective.prediction,
+        ),
+        ("data.shape", was.data.shape == is.data.shape),
+        ("train.seed", was.train.seed == is.train.seed),
+        ("train.batch", was.train.batch == is.train.batch),
+        (
+            "train.accumulate",
+            was.train.accumulate == is.train.accumulate,
+        ),
+        ("train.ema", was.train.ema == is.train.ema),
+    ];
+    match same.into_iter().find(|(_, same)| !same) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let problem = "cannot change when a run goes on; start a new run for it";
+            Err(ConfigError::invalid(field, problem))
+        }
     }
 }
 

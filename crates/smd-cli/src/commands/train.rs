@@ -7,10 +7,9 @@ use crate::run_folder::RunFolder;
 use anyhow::Context;
 use burn::tensor::Device;
 use serde_json::json;
-use smd::checkpoint::Checkpoint;
+use smd::checkpoint::{self, Checkpoint};
 use smd::config::{self, RunConfig};
 use smd::data::Examples;
-use smd::error::CheckpointError;
 use smd::noise::NoiseSource;
 use smd::train::{StepReport, Trainer};
 use smd::{host, sampler};
@@ -34,7 +33,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     preset: Option<String>,
     /// Go on with the run in this folder.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "data", "smd"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "data", "smd", "skip_bad"])]
     resume: Option<PathBuf>,
     /// Folder of images, of CIFAR-10 binaries, or an IDX file.
     #[arg(long, value_name = "PATH")]
@@ -68,11 +67,14 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     if args.smd {
         config.add_soft_mixture();
     }
-    if let Some(data) = &args.data {
+    // Absolute, so that a run is resumed from any folder.
+    if let Some(data) = args.data.as_ref().or(config.data.path.as_ref()) {
         let absolute =
             std::path::absolute(data).with_context(|| format!("finding {}", data.display()))?;
         config.data.path = Some(absolute);
-        config.data.mixture = None;
+        if args.data.is_some() {
+            config.data.mixture = None;
+        }
     }
     config.data.skip_bad |= args.skip_bad;
     config.validate()?;
@@ -121,11 +123,12 @@ fn read_config(args: &TrainArgs) -> anyhow::Result<(RunConfig, String)> {
 
 fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     let folder = RunFolder::open(run)?;
-    let checkpoint = match Checkpoint::open(run) {
-        Ok(checkpoint) => Some(checkpoint),
-        // Killed before the first checkpoint: the config is there, and a start is a resume.
-        Err(CheckpointError::Missing { .. }) => None,
-        Err(error) => return Err(error).context("resuming"),
+    // Killed before the first checkpoint: the config is there, and a start is a resume. A checkpoint
+    // that cannot be read is an error, never a reason to start again.
+    let checkpoint = if checkpoint::list(run)?.is_empty() {
+        None
+    } else {
+        Some(Checkpoint::open(run).context("resuming")?)
     };
     let text = match &checkpoint {
         Some(checkpoint) => checkpoint.config().to_toml(),
@@ -138,12 +141,14 @@ fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         print!("{}", config.to_toml());
         return Ok(());
     }
+    let text = config.to_toml();
     let trainer = match &checkpoint {
         Some(checkpoint) => {
             Trainer::resume_as(checkpoint, config, examples, device).context("resuming")?
         }
         None => Trainer::new(config, examples, device)?,
     };
+    output::write_file(&folder.config(), text.as_bytes())?;
     train(trainer, &folder)
 }
 
@@ -284,8 +289,11 @@ fn draw(trainer: &Trainer, folder: &RunFolder, log: &mut Log) -> anyhow::Result<
     let path = folder
         .samples()
         .join(format!("step-{:09}.png", trainer.step()));
-    output::write_view(&path, &drawn, shape)?;
-    if shape[..2] != [1, 1] {
+    let vectors = shape[..2] == [1, 1];
+    if !vectors || shape[2] == 2 {
+        output::write_view(&path, &drawn, shape)?;
+    }
+    if !vectors {
         let picture = output::grid(&output::Images::from_unit(&drawn, shape)?, 1);
         log.events.image(trainer.step(), "samples", &picture)?;
     }

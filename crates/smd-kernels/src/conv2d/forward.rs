@@ -73,10 +73,10 @@ pub(super) fn run(
             first,
         };
         match level {
-            // SAFETY: `Level::Avx512` exists only where AVX-512 was detected.
+            // SAFETY: the entry of the module checked that the machine has AVX-512.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { avx512(&task, y) },
-            // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
+            // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { avx2(&task, y) },
             // SAFETY: plain code runs everywhere.

@@ -41,10 +41,10 @@ pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_o
             };
             part.sums = vec![0.0; kh * kw * part.ci_len * n];
             match level {
-                // SAFETY: `Level::Avx512` exists only where AVX-512 was detected.
+                // SAFETY: the entry of the module checked that the machine has AVX-512.
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 => unsafe { avx512(conv, x, grad, co_padded, &mut part) },
-                // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
+                // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => unsafe { avx2(conv, x, grad, co_padded, &mut part) },
                 // SAFETY: plain code runs everywhere.

@@ -50,19 +50,20 @@ impl Default for MixtureKernelConfig {
 }
 
 impl KernelConfig {
-    /// Checks that the kernel works with examples of `shape`.
+    /// Checks that the kernel works with a network of `net` and examples of `shape`.
     ///
     /// # Errors
     /// The first offending field.
-    pub fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
+    pub fn validate(&self, net: &NetConfig, shape: [usize; 3]) -> Result<(), ConfigError> {
         match self {
             Self::Gaussian {} => Ok(()),
             Self::SoftMixture(config) => {
                 config.hypernet.validate()?;
                 config
                     .net
-                    .as_ref()
-                    .map_or(Ok(()), |net| net.validate(shape))
+                    .clone()
+                    .unwrap_or_else(|| net.latent())
+                    .validate(shape)
             }
             Self::Mixture(config) if config.components == 0 => Err(ConfigError::invalid(
                 "kernel.components",

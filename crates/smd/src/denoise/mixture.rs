@@ -12,7 +12,7 @@ use super::Denoise;
 use crate::host;
 use crate::nn::{Dropout, Net};
 use crate::noise::{NoiseSource, Use};
-use crate::process::{Prediction, Process, per_item};
+use crate::process::{Prediction, Process, StepVar, per_item};
 use burn::module::Module;
 use burn::tensor::activation::{log_softmax, softplus};
 use burn::tensor::{Tensor, TensorData, assert_shape};
@@ -134,6 +134,11 @@ impl Denoise for Mixture {
         &self.process
     }
 
+    /// Its components carry the rest of the variance, and were trained so.
+    fn step_var(&self, _asked: StepVar) -> StepVar {
+        StepVar::FixedSmall
+    }
+
     fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
         let [batch, _, _, dim] = x_t.dims();
         let device = x_t.device();
@@ -208,6 +213,14 @@ mod tests {
             let nll = kernel.nll_nats(x_prev, x_t, &vec![t; CELLS], &mut Dropout::off());
             let mass = f64::from((-nll).exp().sum().into_scalar::<f32>()) * 40.0 / CELLS as f64;
             assert!((mass - 1.0).abs() < 1e-3, "t = {t}: {mass}");
+        }
+    }
+
+    /// The chain draws what the likelihood was trained on, whatever the config says of Gaussians.
+    #[test]
+    fn its_step_has_the_variance_of_its_likelihood() {
+        for asked in [StepVar::FixedLarge, StepVar::FixedSmall] {
+            assert_eq!(mixture(2, 3).step_var(asked), StepVar::FixedSmall);
         }
     }
 

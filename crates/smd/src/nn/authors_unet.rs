@@ -81,10 +81,17 @@ impl AuthorsUnetConfig {
     /// quarter (`exp_scale 2`), two stages of multipliers 1, 2.
     pub fn latent(&self) -> Self {
         let quarter = |n: usize| (n / 4).max(1);
+        // An embedding of time needs an even number, and whole groups.
+        let dim = quarter(self.dim).max(4).next_multiple_of(2);
+        let groups = quarter(self.groups);
         Self {
-            dim: quarter(self.dim).max(4),
+            dim,
             multipliers: (1..=self.multipliers.len().min(2)).collect(),
-            groups: quarter(self.groups),
+            groups: if dim.is_multiple_of(groups) {
+                groups
+            } else {
+                1
+            },
             heads: quarter(self.heads),
             d_head: quarter(self.d_head),
         }

@@ -33,8 +33,8 @@ impl HyperNetConfig {
     /// The first field that is 0.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (field, value) in [
-            ("kernel.d_latent", self.d_latent),
-            ("kernel.layers", self.layers),
+            ("kernel.hypernet.d_latent", self.d_latent),
+            ("kernel.hypernet.layers", self.layers),
         ] {
             if value == 0 {
                 return Err(ConfigError::invalid(field, "is 0, must be at least 1"));

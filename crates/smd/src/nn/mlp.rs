@@ -16,9 +16,9 @@ use std::f64::consts::PI;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
-    /// Features. Default 256.
+    /// Features. Default 128.
     pub dim: usize,
-    /// Residual blocks. Default 2.
+    /// Residual blocks. Default 3.
     pub blocks: usize,
     /// Frequencies of each coordinate: pi/4, pi/2, pi, ... Default 6.
     pub frequencies: usize,
@@ -27,7 +27,7 @@ pub struct MlpConfig {
 impl Default for MlpConfig {
     fn default() -> Self {
         Self {
-            dim: 256,
+            dim: 128,
             blocks: 3,
             frequencies: 6,
         }

@@ -109,7 +109,7 @@ impl TrainConfig {
         in_range("train.lr", self.lr, 0.0, 10.0)?;
         in_range("train.adam_betas", self.adam_betas[0], 0.0, 1.0)?;
         in_range("train.adam_betas", self.adam_betas[1], 0.0, 1.0)?;
-        in_range("train.adam_eps", self.adam_eps, 0.0, 1.0)?;
+        in_range("train.adam_eps", self.adam_eps, 1e-30, 1.0)?;
         in_range("train.weight_decay", self.weight_decay, 0.0, 1.0)?;
         in_range("train.clip", self.clip, 0.0, f64::INFINITY)?;
         for (i, &decay) in self.ema.iter().enumerate() {

@@ -134,3 +134,27 @@ fn the_norm_is_the_length_of_the_gradient() {
     let long = Tensor::<1>::ones([10_000], &device);
     assert!((norm(long) - 100.0).abs() < 1e-4);
 }
+
+#[test]
+fn a_run_cannot_go_on_as_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    trainer(&[]).save(&path).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    for (setting, field) in [
+        ("objective.prediction=eps", "objective.prediction"),
+        ("schedule.steps=9", "schedule"),
+        ("train.batch=8", "train.batch"),
+        ("train.seed=3", "train.seed"),
+    ] {
+        let mut config = tiny(&[setting]);
+        let examples = config.resolve().unwrap();
+        let refused = Trainer::resume_as(&checkpoint, config, examples, &Device::default());
+        let error = refused.err().expect("refused");
+        let message = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            message.starts_with(&format!("{field} cannot change")),
+            "{message}"
+        );
+    }
+}
