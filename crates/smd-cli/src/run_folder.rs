@@ -40,14 +40,14 @@ impl RunFolder {
             path: path.into(),
             _lock: lock(path)?,
         };
+        make(&run.checkpoints())?;
         ensure!(
-            !run.config().exists(),
+            !run.config().exists() && checkpoint::list(path).is_ok_and(|files| files.is_empty()),
             "{0} holds a run already; continue it with `smd train --resume {0}` or choose another \
              --out",
             path.display()
         );
         make(&run.samples())?;
-        make(&run.checkpoints())?;
         // Last: a folder with a config is a run, and can be resumed from here on.
         write_beside(&run.config(), |file| Ok(file.write_all(config.as_bytes())?))?;
         Ok(run)
@@ -227,6 +227,11 @@ mod tests {
     fn refuses_a_folder_that_holds_a_run() {
         let folder = tempfile::tempdir().unwrap();
         drop(RunFolder::create(folder.path(), "").unwrap());
+        fs::write(
+            folder.path().join("checkpoints/step-000000001.safetensors"),
+            "",
+        )
+        .unwrap();
         for left in ["config.toml", "checkpoints"] {
             let message = message(RunFolder::create(folder.path(), ""));
             assert!(message.contains("holds a run already; continue it with `smd train --resume"));
@@ -236,7 +241,7 @@ mod tests {
             );
             fs::remove_file(folder.path().join("config.toml")).ok();
         }
-        fs::remove_dir(folder.path().join("checkpoints")).unwrap();
+        fs::remove_dir_all(folder.path().join("checkpoints")).unwrap();
         RunFolder::create(folder.path(), "").unwrap();
     }
 
