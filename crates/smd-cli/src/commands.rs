@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod bench;
+mod config_source;
 pub mod import;
 pub mod info;
 pub mod quickstart;

@@ -1,5 +1,8 @@
 //! The command `smd`: train, sample and measure few-step diffusion models.
 
+// A reader that stops reading (`smd info RUN | head`) is no panic: write with `writeln!` and `?`.
+#![deny(clippy::print_stdout)]
+
 mod commands;
 mod device;
 mod machine;
@@ -10,6 +13,7 @@ mod report;
 mod run_folder;
 
 use clap::{Parser, Subcommand};
+use std::io;
 use std::process::ExitCode;
 
 /// Keeps freed memory for the next step; the system's allocator hands it back and asks again.
@@ -47,11 +51,19 @@ fn main() -> ExitCode {
     // than the piece.
     match rayon::scope(|_| run(cli)) {
         Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("smd: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the reader of the output has gone; then there is nobody left to tell.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

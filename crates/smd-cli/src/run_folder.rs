@@ -14,7 +14,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use smd::checkpoint;
+use smd::{checkpoint, files};
 
 use crate::output::write_beside;
 
@@ -30,23 +30,29 @@ impl RunFolder {
     /// Begins a run in `path` and writes its resolved config.
     ///
     /// # Errors
-    /// A folder that holds a run, is in use or cannot be written.
+    /// A folder that holds a run or anything else, is in use or cannot be written.
     pub fn create(path: &Path, config: &str) -> Result<Self> {
         let make = |path: &Path| {
             fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
         };
         make(path)?;
+        if let Some(name) = stranger(path)? {
+            bail!(
+                "{} holds other files ({name}); choose an empty or a new folder for --out",
+                path.display()
+            );
+        }
         let run = Self {
             path: path.into(),
             _lock: lock(path)?,
         };
-        make(&run.checkpoints())?;
         ensure!(
-            !run.config().exists() && checkpoint::list(path).is_ok_and(|files| files.is_empty()),
+            !run.config().exists() && checkpoint::list(path).map_or(true, |files| files.is_empty()),
             "{0} holds a run already; continue it with `smd train --resume {0}` or choose another \
              --out",
             path.display()
         );
+        make(&run.checkpoints())?;
         make(&run.samples())?;
         // Last: a folder with a config is a run, and can be resumed from here on.
         write_beside(&run.config(), |file| Ok(file.write_all(config.as_bytes())?))?;
@@ -140,6 +146,24 @@ impl RunFolder {
     }
 }
 
+/// Name of a file in `folder` that no run puts there; none where the folder is a run.
+fn stranger(folder: &Path) -> Result<Option<String>> {
+    if folder.join("config.toml").exists() {
+        return Ok(None);
+    }
+    let read = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(read)? {
+        let name = entry.with_context(read)?.file_name();
+        let name = name.to_string_lossy();
+        let ours = [".lock", "checkpoints", "samples"].contains(&&*name)
+            || name.starts_with(files::SCRATCH);
+        if !ours {
+            return Ok(Some(name.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// Takes the lock of the folder and leaves the number of this process in it.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
@@ -188,7 +212,7 @@ fn clear(folder: &Path) -> Result<()> {
         let scratch = entry
             .file_name()
             .to_string_lossy()
-            .starts_with(checkpoint::SCRATCH);
+            .starts_with(files::SCRATCH);
         if scratch && entry.file_type().with_context(read)?.is_file() {
             remove(&entry.path())?;
         }
@@ -246,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn refuses_a_folder_of_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        let message = message(RunFolder::create(folder.path(), ""));
+        assert!(
+            message.contains("holds other files (thesis.tex)"),
+            "{message}"
+        );
+        assert!(!folder.path().join("checkpoints").exists());
+    }
+
+    #[test]
     fn lets_one_process_in() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create(folder.path(), "").unwrap();
@@ -265,7 +301,7 @@ mod tests {
     fn clears_what_a_killed_run_left() {
         let folder = tempfile::tempdir().unwrap();
         drop(RunFolder::create(folder.path(), "").unwrap());
-        let name = format!("{}abc", checkpoint::SCRATCH);
+        let name = format!("{}abc", files::SCRATCH);
         let places = ["", "samples", "checkpoints"].map(|place| folder.path().join(place));
         for place in &places {
             fs::write(place.join(&name), "half").unwrap();

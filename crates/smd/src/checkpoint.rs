@@ -1,18 +1,17 @@
 //! Checkpoints: one safetensors file with everything a run is.
 //!
-//! The header's metadata holds the format, the step and the resolved config as TOML; to sample or go
-//! on, the file alone is enough. Tensors are `weights/NAME`, `ema/DECAY/NAME`, `adam/m/NAME` and
-//! `adam/v/NAME` in f32 with PyTorch's shapes. See `docs/formats.md`.
+//! The header's metadata holds the format, the step, what the examples were, and the resolved config
+//! as TOML; to sample, the file alone is enough. Tensors are `weights/NAME`, `ema/DECAY/NAME`,
+//! `adam/m/NAME` and `adam/v/NAME` in f32 with PyTorch's shapes. See `docs/formats.md`.
 
 mod write;
-
-pub use write::SCRATCH;
 
 use crate::config::RunConfig;
 use crate::denoise::Denoiser;
 use crate::error::CheckpointError;
 use crate::nn::params::{self, Info};
 use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::fs;
@@ -33,11 +32,13 @@ pub enum Weights {
     Ema(String),
 }
 
-/// The numbers of a run, each a row over all parameters.
+/// The state of a run; its numbers are rows over all parameters.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
     /// Steps done.
     pub step: u64,
+    /// What the examples were, by [`Examples::identity`](crate::data::Examples::identity).
+    pub data: Option<String>,
     /// The weights.
     pub weights: Vec<f32>,
     /// The averages, in the order of the config; may be empty.
@@ -52,6 +53,10 @@ pub struct Checkpoint {
     path: PathBuf,
     config: RunConfig,
     step: u64,
+    data: Option<String>,
+    header: Metadata,
+    /// Where the tensors begin in `bytes`.
+    start: usize,
     bytes: Vec<u8>,
 }
 
@@ -71,10 +76,9 @@ impl Checkpoint {
             path: path.clone(),
             source,
         };
-        let (_, header) =
+        // Also checks that every tensor lies inside the file.
+        let (length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.into()))?;
-        // Checks that every tensor lies inside the file.
-        SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.into()))?;
         let empty = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&empty);
         let field = |name: &str| {
@@ -97,6 +101,8 @@ impl Checkpoint {
             });
         }
         let step = number("smd.step")?;
+        // Older files do not have it.
+        let data = metadata.get("smd.data").cloned();
         let refused = |source| CheckpointError::Config {
             path: path.clone(),
             source,
@@ -107,6 +113,9 @@ impl Checkpoint {
             path,
             config,
             step,
+            data,
+            header,
+            start: 8 + length,
             bytes,
         })
     }
@@ -121,6 +130,12 @@ impl Checkpoint {
         self.step
     }
 
+    /// What the examples were, by [`Examples::identity`](crate::data::Examples::identity); `None` for
+    /// draws of a mixture, after an import, and in older files.
+    pub fn data(&self) -> Option<&str> {
+        self.data.as_deref()
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -128,10 +143,10 @@ impl Checkpoint {
 
     /// Names of the averages in the file, in the order of the config.
     pub fn emas(&self) -> Vec<String> {
-        let names = self.tensors();
+        let names = self.header.offset_keys();
         let has = |decay: &String| {
             let prefix = format!("ema/{decay}/");
-            names.names().iter().any(|name| name.starts_with(&prefix))
+            names.iter().any(|name| name.starts_with(&prefix))
         };
         self.config
             .train
@@ -140,6 +155,31 @@ impl Checkpoint {
             .map(f64::to_string)
             .filter(has)
             .collect()
+    }
+
+    /// The name of the average that `weights` means here; `None` for the weights themselves.
+    ///
+    /// # Errors
+    /// An average that is not there.
+    pub fn average(&self, weights: &Weights) -> Result<Option<String>, CheckpointError> {
+        let mut emas = self.emas();
+        match weights {
+            Weights::Raw => Ok(None),
+            Weights::Best => Ok(emas.pop()),
+            Weights::Ema(name) => {
+                // By value: 0.90 means the average named 0.9.
+                let decay = name.parse::<f64>();
+                if let Some(at) = emas.iter().position(|known| known.parse::<f64>() == decay) {
+                    return Ok(Some(emas.swap_remove(at)));
+                }
+                emas.push("none".into());
+                Err(CheckpointError::Ema {
+                    path: self.path.clone(),
+                    found: name.clone(),
+                    available: emas,
+                })
+            }
+        }
     }
 
     /// The model with the chosen weights.
@@ -151,21 +191,9 @@ impl Checkpoint {
         weights: &Weights,
         device: &Device,
     ) -> Result<Denoiser, CheckpointError> {
-        let emas = self.emas();
-        let prefix = match weights {
-            Weights::Raw => "weights/".to_owned(),
-            Weights::Best => emas
-                .last()
-                .map_or("weights/".to_owned(), |decay| format!("ema/{decay}/")),
-            Weights::Ema(name) if emas.contains(name) => format!("ema/{name}/"),
-            Weights::Ema(name) => {
-                let available = emas.into_iter().chain(["none".to_owned()]).collect();
-                return Err(CheckpointError::Ema {
-                    path: self.path.clone(),
-                    found: name.clone(),
-                    available,
-                });
-            }
+        let prefix = match self.average(weights)? {
+            Some(decay) => format!("ema/{decay}/"),
+            None => "weights/".to_owned(),
         };
         let refused = |source| CheckpointError::Config {
             path: self.path.clone(),
@@ -198,14 +226,12 @@ impl Checkpoint {
             }
             Ok(all)
         };
-        let has_moments = self
-            .tensors()
-            .names()
-            .iter()
-            .any(|name| name.starts_with("adam/"));
+        let names = self.header.offset_keys();
+        let has_moments = names.iter().any(|name| name.starts_with("adam/"));
         let emas = emas.iter().map(|decay| row(&format!("ema/{decay}/")));
         Ok(State {
             step: self.step,
+            data: self.data.clone(),
             weights: row("weights/")?,
             emas: emas.collect::<Result<_, _>>()?,
             moments: if has_moments {
@@ -232,33 +258,30 @@ impl Checkpoint {
         })
     }
 
-    fn tensors(&self) -> SafeTensors<'_> {
-        SafeTensors::deserialize(&self.bytes).expect("checked when the file was opened")
-    }
-
     fn numbers(&self, prefix: &str, info: &Info) -> Result<Vec<f32>, CheckpointError> {
         let name = format!("{prefix}{}", info.name);
         let missing = |what: String| CheckpointError::Missing {
             path: self.path.clone(),
             what,
         };
-        let tensors = self.tensors();
-        let tensor = tensors
-            .tensor(&name)
-            .map_err(|_| missing(format!("the tensor {name}")))?;
-        if tensor.dtype() != Dtype::F32 {
+        let tensor = self
+            .header
+            .info(&name)
+            .ok_or_else(|| missing(format!("the tensor {name}")))?;
+        if tensor.dtype != Dtype::F32 {
             return Err(missing(format!("the tensor {name} in f32")));
         }
-        if tensor.shape() != info.shape {
+        if tensor.shape != info.shape {
             return Err(CheckpointError::Shape {
                 path: self.path.clone(),
                 name,
-                found: tensor.shape().to_vec(),
+                found: tensor.shape.clone(),
                 expected: info.shape.clone(),
             });
         }
-        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        Ok(tensor.data().chunks_exact(4).map(number).collect())
+        let (from, to) = tensor.data_offsets;
+        let (numbers, _) = self.bytes[self.start + from..self.start + to].as_chunks::<4>();
+        Ok(numbers.iter().copied().map(f32::from_le_bytes).collect())
     }
 }
 
@@ -296,6 +319,9 @@ pub fn list(run: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 fn newest(path: &Path) -> Result<PathBuf, CheckpointError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
+    }
+    if !path.join("checkpoints").is_dir() {
+        return Err(CheckpointError::NoRun { path: path.into() });
     }
     list(path)?.pop().ok_or_else(|| CheckpointError::Missing {
         path: path.to_owned(),

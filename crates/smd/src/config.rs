@@ -122,6 +122,12 @@ impl RunConfig {
         overrides::parse(text, origin)
     }
 
+    /// The config without what [`RunConfig::fit`] filled in: it fits other examples too.
+    pub fn unfitted(mut self) -> Self {
+        self.data.shape = None;
+        self
+    }
+
     /// The whole tree as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a config is plain data")
@@ -146,7 +152,7 @@ impl RunConfig {
                 return Err(ConfigError::invalid("data.shape", "has a 0"));
             }
             self.net.validate(shape)?;
-            self.kernel.validate(&self.net, shape)?;
+            self.kernel.validate(shape)?;
         }
         Ok(())
     }
@@ -189,7 +195,8 @@ impl RunConfig {
     pub fn fit(&mut self, examples: &Examples) -> Result<(), ConfigError> {
         let found = examples.shape();
         if let Some(shape) = self.data.shape.filter(|&shape| shape != found) {
-            let problem = format!("is {shape:?}, but the examples are {found:?}");
+            let problem =
+                format!("is {shape:?}, but the examples are {found:?}; leave it out of a new run");
             return Err(ConfigError::invalid("data.shape", problem));
         }
         self.data.shape = Some(found);
@@ -373,5 +380,59 @@ mod tests {
             message.to_string(),
             "schedule.steps is 0, must be at least 1"
         );
+    }
+
+    #[test]
+    fn an_unfitted_config_fits_other_examples() {
+        let mut config = RunConfig::from_toml(preset("gmm-7x7").unwrap(), "preset").unwrap();
+        config.resolve().unwrap();
+        let other = MixtureConfig {
+            means: vec![vec![0.0; 3]],
+            stds: Some(vec![0.1]),
+            ..MixtureConfig::default()
+        };
+        config.data.mixture = Some(MixtureSource::Parts(other));
+        let message = config.resolve().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "data.shape is [1, 1, 2], but the examples are [1, 1, 3]; leave it out of a new run"
+        );
+        let mut config = config.unfitted();
+        assert!(!config.to_toml().contains("shape"));
+        config.resolve().unwrap();
+    }
+
+    #[test]
+    fn docs_configs_md_has_every_field_with_its_default() {
+        let config = |text: &str| RunConfig::from_toml(text, "docs/configs.md").unwrap();
+        let table = |text: &str| text.parse::<toml::Table>().unwrap();
+        let blocks: Vec<&str> = include_str!("../../../docs/configs.md")
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+            .collect();
+        let [defaults, authors, mlp, soft_mixture, mixture] = blocks[..] else {
+            panic!("{} blocks", blocks.len());
+        };
+        let all = RunConfig::default();
+        assert_eq!(table(defaults), table(&all.to_toml()));
+        for (kind, text) in [("authors-unet", authors), ("mlp", mlp)] {
+            let of_kind = config(&format!("net.kind = \"{kind}\"")).to_toml();
+            assert_eq!(table(text)["net"], table(&of_kind)["net"]);
+        }
+
+        let mut images = config(soft_mixture);
+        images.data.shape = Some([32, 32, 3]);
+        images.validate().unwrap();
+        let kernel = SoftMixtureConfig {
+            hypernet: HyperNetConfig::default(),
+            net: Some(all.net.latent()),
+        };
+        assert_eq!(images.net, all.net);
+        assert_eq!(images.kernel, KernelConfig::SoftMixture(kernel));
+
+        let mut vectors = config(mixture);
+        vectors.resolve().unwrap();
+        assert_eq!(vectors.kernel, config("kernel.kind = \"mixture\"").kernel);
     }
 }

@@ -44,17 +44,23 @@ pub enum DataError {
     },
 
     /// A file is not an image, or is damaged.
-    #[error(
-        "{} is not a readable image: replace it, or leave such files out with \
-         `data.skip_bad = true`",
-        .path.display()
-    )]
+    #[error("{} is not a readable image", .path.display())]
     Decode {
         /// The file.
         path: PathBuf,
         /// What the decoder said.
         #[source]
         source: image::ImageError,
+    },
+
+    /// A file of a folder is bad, and such files are not left out.
+    #[error(
+        "an image cannot be used; replace it, or leave such files out with `data.skip_bad = true`"
+    )]
+    Bad {
+        /// Which, and why.
+        #[source]
+        source: Box<DataError>,
     },
 
     /// Every file of a folder was bad and left out.
@@ -307,6 +313,17 @@ impl ConfigError {
             problem: problem.into(),
         }
     }
+
+    /// The same error of a table that stands elsewhere: `from` becomes `to` wherever it is named.
+    pub(crate) fn renamed(self, from: &str, to: &str) -> Self {
+        match self {
+            Self::Invalid { field, problem } => Self::Invalid {
+                field: field.replace(from, to),
+                problem: problem.replace(from, to),
+            },
+            other => other,
+        }
+    }
 }
 
 /// Why a checkpoint could not be read or written.
@@ -321,6 +338,17 @@ pub enum CheckpointError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+
+    /// A folder was given that holds no run.
+    #[error(
+        "{} is no run and no checkpoint: it has no checkpoints/; name a run's folder or a \
+         .safetensors file",
+        .path.display()
+    )]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
     },
 
     /// The file could not be written; an older one of that name is as it was.
@@ -415,16 +443,28 @@ pub enum CheckpointError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The loss became NaN or infinite; the last checkpoint is from before.
+    /// The loss became NaN or infinite; the step was not made.
     #[error(
-        "the loss is {loss} at step {step}; the last good checkpoint is kept. \
-         Lower train.lr, raise train.warmup_steps, or set train.clip"
+        "the loss is {loss} at step {step}; lower train.lr, raise train.warmup_steps, or set \
+         train.clip"
     )]
     NonFinite {
         /// The step, from 1.
         step: u64,
         /// The loss.
         loss: f64,
+    },
+
+    /// A run would go on with other examples than it began with.
+    #[error(
+        "the run was trained on {was}, this data has {is}; resume with the same data, or start a \
+         new run"
+    )]
+    OtherData {
+        /// What the checkpoint says.
+        was: String,
+        /// What was found.
+        is: String,
     },
 
     /// The checkpoint could not be written or read.

@@ -18,6 +18,9 @@ pub mod data;
 pub mod denoise;
 pub mod error;
 pub mod eval;
+#[cfg(test)]
+mod exact;
+pub mod files;
 pub mod gmm;
 pub mod host;
 pub mod import;

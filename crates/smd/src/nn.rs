@@ -16,6 +16,7 @@ mod init;
 mod layers;
 mod mlp;
 pub mod params;
+mod sizes;
 
 pub use attention::{Attention, LinearAttention};
 pub use authors_unet::{AuthorsUnet, AuthorsUnetConfig};

@@ -170,53 +170,12 @@ pub fn sample(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Denoise;
+    use crate::exact::Exact;
     use crate::gmm::{GaussianMixture, MixtureConfig};
     use crate::host;
-    use crate::process::Process;
-    use crate::schedule::{NoiseSchedule, ScheduleConfig, ScheduleKind};
-    use burn::tensor::{Device, TensorData};
+    use crate::schedule::{ScheduleConfig, ScheduleKind};
+    use burn::tensor::Device;
     use proptest::prelude::*;
-
-    /// The best Gaussian step there is: the exact posterior mean of a mixture.
-    struct ExactMean {
-        mixture: GaussianMixture,
-        process: Process,
-        /// Whether to draw `x_0` from the exact posterior instead: then the chain is exact at any `T`.
-        draws: bool,
-    }
-
-    impl Denoise for ExactMean {
-        fn process(&self) -> &Process {
-            &self.process
-        }
-
-        fn draw_x_0(
-            &self,
-            x_t: Tensor<4>,
-            t: &[usize],
-            noise: &NoiseSource,
-            step: u64,
-        ) -> Tensor<4> {
-            let (device, dims) = (x_t.device(), x_t.dims());
-            let values: Vec<f32> = host::numbers(x_t);
-            let out: Vec<f32> = values
-                .iter()
-                .enumerate()
-                .map(|(i, &x)| {
-                    let alpha_bar = self.process.schedule().alpha_bar(t[0]);
-                    let posterior = self.mixture.posterior_x_0(&[f64::from(x)], alpha_bar);
-                    if !self.draws {
-                        return posterior.mean()[0] as f32;
-                    }
-                    let mut rng = crate::noise::rng(9, i as u64, step, Use::Component);
-                    posterior.sample(&mut rng)[0] as f32
-                })
-                .collect();
-            assert_eq!(noise.len(), dims[0]);
-            Tensor::from_data(TensorData::new(out, dims), &device)
-        }
-    }
 
     fn left_share(steps: usize, draws: bool, config: &SampleConfig) -> f64 {
         const DRAWS: usize = 4000;
@@ -230,11 +189,8 @@ mod tests {
             kind: ScheduleKind::Cosine,
             steps,
         };
-        let model = ExactMean {
-            mixture: GaussianMixture::from_config(&mixture).unwrap(),
-            process: Process::new(NoiseSchedule::new(&schedule).unwrap()),
-            draws,
-        };
+        let mixture = GaussianMixture::from_config(&mixture).unwrap();
+        let model = Exact::new(mixture, &schedule, draws);
         let noise = NoiseSource::new(4, (0..DRAWS as u64).collect(), &Device::default());
         let x = sample(&model, config, [1, 1, 1], &noise, |_| {});
         let x: Vec<f32> = host::numbers(x);

@@ -52,6 +52,8 @@ pub struct Trainer {
     moments: Option<AdamWState<1>>,
     emas: Vec<Ema>,
     step: u64,
+    /// What the examples are; travels with the checkpoints.
+    data: Option<String>,
 }
 
 impl Trainer {
@@ -85,6 +87,7 @@ impl Trainer {
             .build();
         let order = Order::new(train.seed, examples.len().unwrap_or(1));
         Ok(Self {
+            data: examples.identity(),
             config,
             order,
             examples,
@@ -103,7 +106,7 @@ impl Trainer {
     /// A run as its checkpoint left it.
     ///
     /// # Errors
-    /// A checkpoint without the state of a training, or examples of another shape.
+    /// A checkpoint without the state of a training, or other examples than it was trained on.
     pub fn resume(
         checkpoint: &Checkpoint,
         examples: Examples,
@@ -115,7 +118,8 @@ impl Trainer {
     /// A run as its checkpoint left it, under a changed config: more steps, another learning rate.
     ///
     /// # Errors
-    /// As [`Trainer::resume`]; a config whose model or averages are not those of the checkpoint.
+    /// As [`Trainer::resume`]; a config whose model or averages are not those of the checkpoint, or
+    /// that ends before its step.
     pub fn resume_as(
         checkpoint: &Checkpoint,
         config: RunConfig,
@@ -123,7 +127,14 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self, TrainError> {
         check_unchanged(checkpoint.config(), &config)?;
+        check_not_past(checkpoint.step(), &config)?;
         let mut trainer = Self::new(config, examples, device)?;
+        if let (Some(was), Some(is)) = (checkpoint.data(), trainer.data.as_deref())
+            && was != is
+        {
+            let (was, is) = (was.to_owned(), is.to_owned());
+            return Err(TrainError::OtherData { was, is });
+        }
         let plain = trainer.device.clone();
         let row = |values: Vec<f32>| {
             let len = values.len();
@@ -279,6 +290,7 @@ impl Trainer {
         });
         let state = State {
             step: self.step,
+            data: self.data.clone(),
             weights: host::numbers(self.weights.clone()),
             emas: self
                 .emas
@@ -303,6 +315,7 @@ fn check_unchanged(was: &RunConfig, is: &RunConfig) -> Result<(), ConfigError> {
             was.objective.prediction == is.objective.prediction,
         ),
         ("data.shape", was.data.shape == is.data.shape),
+        ("data.mixture", was.data.mixture == is.data.mixture),
         ("train.seed", was.train.seed == is.train.seed),
         ("train.batch", was.train.batch == is.train.batch),
         (
@@ -318,6 +331,19 @@ fn check_unchanged(was: &RunConfig, is: &RunConfig) -> Result<(), ConfigError> {
             Err(ConfigError::invalid(field, problem))
         }
     }
+}
+
+/// Refuses a run that would end before the step it is at.
+fn check_not_past(step: u64, config: &RunConfig) -> Result<(), ConfigError> {
+    let steps = config.train.steps;
+    if steps >= step {
+        return Ok(());
+    }
+    let problem = format!(
+        "is {steps}, but the checkpoint is at step {step}; set it to {step} or more, or start a new \
+         run"
+    );
+    Err(ConfigError::invalid("train.steps", problem))
 }
 
 /// Length of a gradient. Sums of rows first: one long sum would be taken in an order that depends on

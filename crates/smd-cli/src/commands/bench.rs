@@ -1,30 +1,27 @@
 //! `smd bench`: how fast a config trains and samples on this machine.
 
+use super::config_source::ConfigSource;
 use crate::machine;
-use anyhow::Context;
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use smd::config::{self, RunConfig};
+use smd::config::RunConfig;
 use smd::data::{Examples, Images};
 use smd::denoise::KernelConfig;
 use smd::host;
 use smd::noise::NoiseSource;
 use smd::sampler::{self, SampleConfig};
 use smd::train::Trainer;
-use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::time::Instant;
 
 /// Measure training and sampling on random images: images/s and peak memory.
+///
+/// Without a config: the preset ddpm-cifar10.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// A config in TOML.
-    #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
-    config: Option<PathBuf>,
-    /// A built-in config.
-    #[arg(long, value_name = "NAME", default_value = "ddpm-cifar10")]
-    preset: String,
+    #[command(flatten)]
+    source: ConfigSource,
     /// With soft mixture denoising. Default: as in the config.
     #[arg(long, overrides_with = "no_smd")]
     smd: bool,
@@ -37,9 +34,6 @@ pub struct BenchArgs {
     /// Timed steps, after one that is not; the median counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
-    /// A setting on top of the config; may be given again.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -77,6 +71,7 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
     let rate =
         |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
     let (train_rate, sample_rate) = (rate(train), rate(sample));
+    let mut out = io::stdout().lock();
     if args.json {
         let object = json!({
             "train_images_per_s": train_rate,
@@ -87,38 +82,36 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
             "smd": matches!(config.kernel, KernelConfig::SoftMixture(_)),
             "machine": machine::describe(),
         });
-        println!("{object}");
+        writeln!(out, "{object}")?;
     } else {
-        println!("machine     {}", machine::describe());
-        println!("parameters  {parameters}");
-        println!(
+        writeln!(out, "machine     {}", machine::describe())?;
+        writeln!(out, "parameters  {parameters}")?;
+        writeln!(
+            out,
             "training    {train_rate:.2} images/s at batch {}",
             args.batch
-        );
-        println!("sampling    {sample_rate:.2} images/s through one step");
+        )?;
+        writeln!(
+            out,
+            "sampling    {sample_rate:.2} images/s through one step"
+        )?;
         if let Some(peak) = train_peak {
-            println!(
+            writeln!(
+                out,
                 "memory      {:.2} GB at its peak in training",
                 peak as f64 / 1e9
-            );
+            )?;
         }
     }
     Ok(())
 }
 
 fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
-    let (text, origin) = match &args.config {
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("reading the config {}", path.display()))?;
-            (text, path.display().to_string())
-        }
-        None => (
-            config::preset(&args.preset)?.to_owned(),
-            format!("preset {}", args.preset),
-        ),
-    };
-    let mut config = config::set(&text, &origin, &args.settings)?;
+    let mut source = args.source.clone();
+    if source.config.is_none() {
+        source.preset.get_or_insert_with(|| "ddpm-cifar10".into());
+    }
+    let (mut config, _) = source.read()?;
     anyhow::ensure!(
         args.batch > 0 && args.steps > 0,
         "--batch and --steps must be at least 1"

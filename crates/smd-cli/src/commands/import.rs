@@ -2,6 +2,7 @@
 
 use smd::import::authors::{self, Options};
 use smd::schedule::ScheduleKind;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Where a checkpoint comes from.
@@ -72,12 +73,13 @@ pub fn run(command: ImportCommand) -> anyhow::Result<()> {
         Some(decay) => format!("an average of decay {decay}"),
         None => "no average".into(),
     };
-    println!(
+    writeln!(
+        io::stdout(),
         "{}: {parameters} parameters in {} tensors, {average}, step {}",
         args.out.display(),
         imported.infos.len(),
         imported.state.step
-    );
+    )?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use serde_json::json;
 use smd::checkpoint::Checkpoint;
 use smd::nn::params;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Say what a checkpoint is: its model, its training, its averages.
@@ -22,6 +23,7 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
     let config = checkpoint.config();
     let infos = params::infos(&config.denoiser(&Device::default())?);
     let parameters: usize = infos.iter().map(params::Info::len).sum();
+    let mut out = io::stdout().lock();
     if args.json {
         let tensors: serde_json::Map<String, serde_json::Value> = infos
             .iter()
@@ -31,29 +33,26 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
             "path": checkpoint.path(),
             "step": checkpoint.step(),
             "parameters": parameters,
+            "data": checkpoint.data(),
             "ema": checkpoint.emas(),
             "config": config,
             "tensors": tensors,
         });
-        println!("{object}");
+        writeln!(out, "{object}")?;
         return Ok(());
     }
-    println!("checkpoint  {}", checkpoint.path().display());
-    println!(
-        "step        {} of {}",
-        checkpoint.step(),
-        config.train.steps
-    );
-    println!("parameters  {parameters}");
-    let emas = checkpoint.emas();
-    println!(
-        "ema         {}",
-        if emas.is_empty() {
-            "none".into()
-        } else {
-            emas.join(", ")
-        }
-    );
-    println!("\n{}", config.to_toml());
+    writeln!(out, "checkpoint  {}", checkpoint.path().display())?;
+    let (step, steps) = (checkpoint.step(), config.train.steps);
+    writeln!(out, "step        {step} of {steps}")?;
+    writeln!(out, "parameters  {parameters}")?;
+    if let Some(data) = checkpoint.data() {
+        writeln!(out, "data        {data}")?;
+    }
+    let emas = match checkpoint.emas() {
+        emas if emas.is_empty() => "none".into(),
+        emas => emas.join(", "),
+    };
+    writeln!(out, "ema         {emas}")?;
+    writeln!(out, "\n{}", config.to_toml())?;
     Ok(())
 }

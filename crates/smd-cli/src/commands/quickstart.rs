@@ -13,7 +13,8 @@ use smd::data::Examples;
 use smd::gmm::GaussianMixture;
 use smd::train::Trainer;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// See the expressive bottleneck, and what soft mixtures do about it, on this machine.
@@ -73,42 +74,57 @@ pub fn run(args: QuickstartArgs, device: &Device) -> anyhow::Result<()> {
         truth_points: grid::truth(&mixture, size.pick(10_000, 2_000)),
     };
     for steps in [1000, 8] {
-        report
-            .grid
-            .push(grid::chain(steps, &mixture, &size, &args.out, device)?);
+        report.grid.push(grid::chain(
+            steps,
+            &mixture,
+            &report.truth_points,
+            &size,
+            &args.out,
+            device,
+        )?);
     }
     report.images = images::models(&size, &args.out, device)?;
     report.total_seconds = started.elapsed().as_secs_f64();
 
     output::write_file(&page, report.to_html().as_bytes())?;
+    print(&report, &page)?;
+    Ok(())
+}
+
+/// The numbers of the page on the terminal.
+fn print(report: &Report, page: &Path) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     for chain in &report.grid {
-        println!("\n7x7 grid, T = {}", chain.steps);
+        writeln!(out, "\n7x7 grid, T = {}", chain.steps)?;
         for model in &chain.models {
             let influence = model.influence.as_ref().map_or(String::new(), |r| {
                 let largest = r.iter().fold(0.0_f64, |m, &(_, r)| m.max(r));
                 format!("  latent's influence r_t <= {largest:.4}")
             });
-            println!(
+            writeln!(
+                out,
                 "  {:<18} {:>2} of {} modes  {:>5.1} % within 3 std{influence}",
                 model.name,
                 model.modes_covered,
                 model.modes,
                 100.0 * model.share_within,
-            );
+            )?;
         }
     }
-    println!("\nFashion-MNIST, 16x16");
+    writeln!(out, "\nFashion-MNIST, 16x16")?;
     for model in &report.images {
-        println!(
+        writeln!(
+            out,
             "  {:<18} {} parameters, {:.0} images/s in training",
             model.name, model.parameters, model.images_per_second
-        );
+        )?;
     }
-    println!(
+    writeln!(
+        out,
         "\nDone in {:.0} s. Open {}",
         report.total_seconds,
         page.display()
-    );
+    )?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use smd::eval::modes::mode_report;
 use smd::host;
 use smd::noise::NoiseSource;
 use smd::sampler::{self, SampleConfig, SamplerKind, Spacing};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -48,10 +49,14 @@ pub struct SampleArgs {
     /// Write samples.npz (uint8 NHWC; f32 for vectors) instead of one PNG an image.
     #[arg(long)]
     npz: bool,
-    /// Write into a folder that is not empty.
+    /// Write into a folder that is not empty; removes the samples in it (NNNNNN.png, grid.png,
+    /// samples.npz).
     #[arg(long)]
     overwrite: bool,
 }
+
+/// Most images of grid.png: more are no picture to look at.
+const GRID: usize = 256;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Sampler {
@@ -96,7 +101,7 @@ impl FromStr for SeedRange {
 pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     // Everything that can fail cheaply, before the model is loaded.
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let config = chain(&args, &checkpoint.config().sample);
+    let config = chain(&args, &checkpoint.config().sample)?;
     config.validate(checkpoint.config().schedule.steps)?;
     output::create_out_dir(&args.out, args.overwrite)?;
     let weights = match args.ema.as_deref() {
@@ -104,12 +109,24 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
         Some("none") => Weights::Raw,
         Some(name) => Weights::Ema(name.into()),
     };
+    let average = checkpoint.average(&weights)?;
     let model = checkpoint.denoiser(&weights, device)?;
     let shape = checkpoint.config().shape()?;
+    if args.overwrite {
+        output::remove_samples(&args.out)?;
+    }
 
     let seeds: Vec<u64> = args.seeds.0.clone().collect();
     let steps = config.visited(checkpoint.config().schedule.steps).len();
     let progress = Progress::steps("sampling", (seeds.len() * steps) as u64);
+    let vectors = shape[..2] == [1, 1];
+    let len: usize = shape.iter().product();
+    // An image is on the disk once it is drawn: what is kept is for the files of many.
+    let kept = if vectors || args.npz {
+        seeds.len()
+    } else {
+        GRID
+    };
     let mut all = Vec::new();
     let mut done = 0;
     for seeds in seeds.chunks(args.batch.get()) {
@@ -122,7 +139,7 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
             drawn.iter().all(|x| x.is_finite()),
             "the model gave a number that is not finite; its training has diverged"
         );
-        if !args.npz && shape[..2] != [1, 1] {
+        if !args.npz && !vectors {
             let images = output::Images::from_unit(&drawn, shape)?;
             for (i, seed) in seeds.iter().enumerate() {
                 output::write_png(&args.out.join(format!("{seed:06}.png")), &images.get(i))?;
@@ -130,10 +147,10 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
         }
         done += seeds.len();
         all.extend(drawn);
+        all.truncate(kept * len);
     }
     progress.finish();
 
-    let vectors = shape[..2] == [1, 1];
     let npz = args.out.join("samples.npz");
     if vectors {
         output::write_npz_vectors(&npz, &all, shape[2])?;
@@ -141,24 +158,50 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
         output::write_npz(&npz, &output::Images::from_unit(&all, shape)?)?;
     }
     if !vectors || shape[2] == 2 {
-        output::write_view(&args.out.join("grid.png"), &all, shape)?;
+        let shown = if vectors {
+            all.len()
+        } else {
+            all.len().min(GRID * len)
+        };
+        output::write_view(&args.out.join("grid.png"), &all[..shown], shape)?;
     }
-    println!("{} samples in {}", seeds.len(), args.out.display());
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{} samples in {} (step {}, {}, {}, {steps} steps)",
+        seeds.len(),
+        args.out.display(),
+        checkpoint.step(),
+        average.map_or("raw weights".into(), |decay| format!("EMA {decay}")),
+        sampler_name(&config),
+    )?;
     if let Some(mixture) = &checkpoint.config().data.mixture {
         let report = mode_report(&all, &mixture.mixture()?);
-        println!(
+        writeln!(
+            out,
             "{} of {} modes, {:.1} % (standard error {:.1}) within 3 standard deviations of a mode",
             report.covered,
             report.modes,
             100.0 * report.share_within_3_std,
             100.0 * report.share_se
-        );
+        )?;
     }
     Ok(())
 }
 
+/// The sampler in words.
+fn sampler_name(config: &SampleConfig) -> String {
+    match config.sampler {
+        SamplerKind::Ancestral => "ancestral".into(),
+        SamplerKind::Ddim if config.ddim_eta > 0.0 => {
+            format!("ddim with eta {}", config.ddim_eta)
+        }
+        SamplerKind::Ddim => "ddim".into(),
+    }
+}
+
 /// The chain of the config with what the command line says.
-fn chain(args: &SampleArgs, config: &SampleConfig) -> SampleConfig {
+fn chain(args: &SampleArgs, config: &SampleConfig) -> anyhow::Result<SampleConfig> {
     let mut chain = config.clone();
     if let Some(steps) = args.steps {
         chain.steps = steps.get();
@@ -176,8 +219,14 @@ fn chain(args: &SampleArgs, config: &SampleConfig) -> SampleConfig {
             SpacingName::Trailing => Spacing::Trailing,
         };
     }
-    chain.ddim_eta = args.ddim_eta.unwrap_or(chain.ddim_eta);
-    chain
+    if let Some(ddim_eta) = args.ddim_eta {
+        anyhow::ensure!(
+            chain.sampler == SamplerKind::Ddim,
+            "--ddim-eta belongs to --sampler ddim; the sampler here is ancestral"
+        );
+        chain.ddim_eta = ddim_eta;
+    }
+    Ok(chain)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `smd train`: from a config to checkpoints.
 
+use super::config_source::ConfigSource;
 use crate::metrics::{EventWriter, Metrics};
 use crate::output;
 use crate::progress::Progress;
@@ -8,12 +9,13 @@ use anyhow::Context;
 use burn::tensor::Device;
 use serde_json::json;
 use smd::checkpoint::{self, Checkpoint};
-use smd::config::{self, RunConfig};
+use smd::config;
 use smd::data::Examples;
 use smd::noise::NoiseSource;
 use smd::train::{StepReport, Trainer};
 use smd::{host, sampler};
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,14 +28,10 @@ use std::time::Instant;
 /// checkpoints/.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
-    /// A config in TOML; see docs/configs.md.
-    #[arg(value_name = "CONFIG.toml", conflicts_with_all = ["preset", "resume"])]
-    config: Option<PathBuf>,
-    /// A built-in config: ddpm-cifar10, ddpm-fashion-mnist, authors-dim64, gmm-7x7.
-    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
-    preset: Option<String>,
+    #[command(flatten)]
+    source: ConfigSource,
     /// Go on with the run in this folder.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "data", "smd", "skip_bad"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset", "out", "data", "smd", "skip_bad"])]
     resume: Option<PathBuf>,
     /// Folder of images, of CIFAR-10 binaries, or an IDX file.
     #[arg(long, value_name = "PATH")]
@@ -44,10 +42,7 @@ pub struct TrainArgs {
     /// Leave out images that cannot be read, and count them.
     #[arg(long)]
     skip_bad: bool,
-    /// A setting on top of the config, e.g. train.lr=1e-4; may be given again.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-    /// Folder for the run; must not hold one already. Default: runs/NAME-N.
+    /// Folder for the run; must be empty or not exist. Default: runs/NAME-N.
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Check config and data, print the resolved config, and stop.
@@ -63,7 +58,7 @@ pub fn run(args: TrainArgs, device: &Device) -> anyhow::Result<()> {
 }
 
 fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
-    let (mut config, name) = read_config(args)?;
+    let (mut config, name) = args.source.read()?;
     if args.smd {
         config.add_soft_mixture();
     }
@@ -80,7 +75,10 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     config.validate()?;
     let examples = config.resolve()?;
     if args.dry_run {
-        print!("{}", config.to_toml());
+        let mut out = io::stdout().lock();
+        // Of the data, not of the config: in a file it would pin `data.size`.
+        writeln!(out, "# data.shape = {:?}", config.shape()?)?;
+        out.write_all(config.unfitted().to_toml().as_bytes())?;
         return Ok(());
     }
     let text = config.to_toml();
@@ -90,35 +88,6 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     };
     let trainer = Trainer::new(config, examples, device)?;
     train(trainer, &folder)
-}
-
-/// The config that is asked for, with settings, and a name for its run.
-fn read_config(args: &TrainArgs) -> anyhow::Result<(RunConfig, String)> {
-    let (text, origin, name) = match (&args.config, &args.preset) {
-        (Some(path), _) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("reading the config {}", path.display()))?;
-            let stem = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            (text, path.display().to_string(), stem)
-        }
-        (None, Some(preset)) => (
-            config::preset(preset)?.to_owned(),
-            format!("preset {preset}"),
-            preset.clone(),
-        ),
-        (None, None) => {
-            let names: Vec<&str> = config::PRESETS.iter().map(|(name, _)| *name).collect();
-            anyhow::bail!(
-                "what to train? Name a CONFIG.toml or a preset: --preset {}",
-                names.join(" | ")
-            );
-        }
-    };
-    Ok((config::set(&text, &origin, &args.settings)?, name))
 }
 
 fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
@@ -135,10 +104,10 @@ fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         None => fs::read_to_string(run.join("config.toml"))
             .with_context(|| format!("reading {}", run.join("config.toml").display()))?,
     };
-    let mut config = config::set(&text, &run.display().to_string(), &args.settings)?;
+    let mut config = config::set(&text, &run.display().to_string(), &args.source.settings)?;
     let examples = config.resolve()?;
     if args.dry_run {
-        print!("{}", config.to_toml());
+        io::stdout().write_all(config.to_toml().as_bytes())?;
         return Ok(());
     }
     let text = config.to_toml();
@@ -162,7 +131,7 @@ fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
     let batch = (config.train.batch * config.train.accumulate) as f64;
     let (mut started, mut counted) = (Instant::now(), trainer.step());
     while trainer.step() < config.train.steps && !stop.load(Ordering::Relaxed) {
-        let report = trainer.train_step()?;
+        let report = trainer.train_step().with_context(|| left(folder))?;
         let step = report.step;
         let rate = (step - counted) as f64 * batch / started.elapsed().as_secs_f64();
         progress.step(
@@ -266,6 +235,18 @@ fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// What is left of a run that cannot go on.
+fn left(folder: &RunFolder) -> String {
+    let files = checkpoint::list(folder.path()).unwrap_or_default();
+    match files.last() {
+        Some(last) => format!(
+            "training stopped; the last checkpoint is kept, {}",
+            last.display()
+        ),
+        None => "training stopped before the first checkpoint".into(),
+    }
+}
+
 fn save(trainer: &Trainer, folder: &RunFolder) -> anyhow::Result<()> {
     let path = folder.checkpoint(trainer.step());
     trainer.save(&path)?;
@@ -286,6 +267,14 @@ fn draw(trainer: &Trainer, folder: &RunFolder, log: &mut Log) -> anyhow::Result<
         &noise,
         |_| {},
     ));
+    if let Some(bad) = drawn.iter().find(|x| !x.is_finite()) {
+        // Early averages may diverge over a long chain; the training itself is finite.
+        eprintln!(
+            "no picture at step {}: a sample has the value {bad}",
+            trainer.step()
+        );
+        return Ok(());
+    }
     let path = folder
         .samples()
         .join(format!("step-{:09}.png", trainer.step()));

@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use serde_json::json;
 use smd::checkpoint::{Checkpoint, Weights};
 use smd::verify::{Comparison, Tolerance, verify};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ pub fn run(args: VerifyArgs, device: &Device) -> anyhow::Result<ExitCode> {
     let config = checkpoint.config();
     let found = verify(&denoiser, config, &args.reference, tolerance, device)?;
     let agrees = found.iter().all(|one| one.agrees);
+    let mut out = io::stdout().lock();
     if args.json {
         let object = json!({
             "agrees": agrees,
@@ -53,11 +55,14 @@ pub fn run(args: VerifyArgs, device: &Device) -> anyhow::Result<ExitCode> {
             "reference": args.reference,
             "comparisons": found,
         });
-        println!("{object}");
+        writeln!(out, "{object}")?;
     } else {
-        found.iter().for_each(print);
+        for one in &found {
+            print(one, &mut out)?;
+        }
         let verdict = if agrees { "agrees" } else { "DIFFERS" };
-        println!("{verdict} at rtol {:e}, atol {:e}", args.rtol, args.atol);
+        let (rtol, atol) = (args.rtol, args.atol);
+        writeln!(out, "{verdict} at rtol {rtol:e}, atol {atol:e}")?;
     }
     Ok(if agrees {
         ExitCode::SUCCESS
@@ -66,14 +71,15 @@ pub fn run(args: VerifyArgs, device: &Device) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(one: &Comparison) {
+fn print(one: &Comparison, out: &mut impl Write) -> io::Result<()> {
     let verdict = if one.agrees {
         "ok".into()
     } else {
         format!("DIFFERS in {} of {}", one.outside, one.count)
     };
-    println!(
+    writeln!(
+        out,
         "{:<5} largest difference {:.2e} at {:?}: ours {:.6e}, theirs {:.6e}  {verdict}",
         one.name, one.max_abs, one.index, one.ours, one.theirs
-    );
+    )
 }

@@ -1,4 +1,4 @@
-//! One file, whole or not at all.
+//! One file, whole or not at all, and what to do where it cannot be written.
 
 use std::error::Error;
 use std::fs::File;
@@ -6,8 +6,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::Result;
-use smd::checkpoint::SCRATCH;
-use tempfile::NamedTempFile;
+use smd::files;
 
 /// Lets `fill` write a new file beside `path`, brings it to the disk and renames it over `path`.
 ///
@@ -17,34 +16,13 @@ pub fn write_beside(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let write = || -> Result<()> {
-        let scratch = scratch_in(folder.unwrap_or(Path::new(".")))?;
-        let mut writer = BufWriter::new(scratch.as_file());
+    let write = |scratch: &Path| -> Result<()> {
+        let file = File::options().write(true).open(scratch)?;
+        let mut writer = BufWriter::new(&file);
         fill(&mut writer)?;
-        writer.flush()?;
-        drop(writer);
-        // On disk before the name points to it: a power cut leaves the old file or the new one.
-        scratch.as_file().sync_all()?;
-        scratch.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        Ok(writer.flush()?)
     };
-    write().map_err(|error| cannot_write(path, error))
-}
-
-/// A new file in `folder` that goes away when it is dropped; a killed run leaves it behind.
-///
-/// # Errors
-/// A folder that is missing or cannot be written.
-pub(super) fn scratch_in(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(SCRATCH);
-    // As any other file of the user, not readable by the owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    files::replace(path, write).map_err(|error| cannot_write(path, error))
 }
 
 /// `error` with the path in front and, where one is known, the way out.
@@ -70,17 +48,6 @@ fn advice(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 mod tests {
     use super::*;
     use std::fs;
-
-    #[test]
-    fn replaces_the_file_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        for text in ["old", "new"] {
-            write_beside(&path, |file| Ok(file.write_all(text.as_bytes())?)).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn keeps_the_old_file_on_a_full_disk() {
@@ -124,17 +91,5 @@ mod tests {
             message.contains("a.txt: its folder may not be written"),
             "{message}"
         );
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn may_be_read_by_others_as_the_umask_says() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let [ours, plain] = ["ours", "plain"].map(|name| folder.path().join(name));
-        write_beside(&ours, |_| Ok(())).unwrap();
-        fs::write(&plain, "").unwrap();
-        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(ours), mode(plain));
     }
 }

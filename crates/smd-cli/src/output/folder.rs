@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use smd::files;
 
-use super::file::{cannot_write, scratch_in};
+use super::file::cannot_write;
 
 /// Makes sure that `path` is a folder that can be written, and empty unless `overwrite` is set.
 ///
-/// Nothing is deleted: with `overwrite`, files of the same names are replaced one by one.
+/// Nothing is removed; that is for [`remove_samples`], when nothing else can fail any more.
 ///
 /// # Errors
 /// A folder that holds something, cannot be created or cannot be written, or a file of that name.
@@ -25,12 +26,37 @@ pub fn create_out_dir(path: &Path, overwrite: bool) -> Result<()> {
         fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !overwrite && entries.next().is_some() {
         bail!(
-            "{} is not empty; use another folder or --overwrite",
+            "{} is not empty; use another folder, or --overwrite to replace the samples in it",
             path.display()
         );
     }
-    scratch_in(path).map_err(|error| cannot_write(&path.join("*"), error.into()))?;
+    files::check_writable(path).map_err(|error| cannot_write(&path.join("*"), error.into()))
+}
+
+/// Removes what earlier calls of `smd sample` wrote to `folder`, and nothing else.
+///
+/// # Errors
+/// A folder that cannot be read or written.
+pub fn remove_samples(folder: &Path) -> Result<()> {
+    let read = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        let is_file = entry.file_type().with_context(read)?.is_file();
+        if is_file && entry.file_name().to_str().is_some_and(is_sample) {
+            let path = entry.path();
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     Ok(())
+}
+
+/// Whether `smd sample` writes a file of this name: NNNNNN.png of a seed, grid.png or samples.npz.
+fn is_sample(name: &str) -> bool {
+    let is_seed = |stem: &str| {
+        let seed = stem.parse::<u64>();
+        seed.is_ok_and(|seed| format!("{seed:06}") == stem)
+    };
+    name.strip_suffix(".png").is_some_and(is_seed) || ["grid.png", "samples.npz"].contains(&name)
 }
 
 #[cfg(test)]
@@ -55,11 +81,26 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("is not empty; use another folder or --overwrite"),
+            message.contains("is not empty; use another folder, or --overwrite"),
             "{message}"
         );
         create_out_dir(folder.path(), true).unwrap();
         assert!(folder.path().join("a.txt").exists());
+    }
+
+    #[test]
+    fn removes_samples_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = ["000000.png", "1234567.png", "grid.png", "samples.npz"];
+        let others = ["0.png", "0000012.png", "cat.png", "000000.jpg", "mine.npz"];
+        for name in samples.iter().chain(&others) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("000001.png")).unwrap();
+        remove_samples(folder.path()).unwrap();
+        assert!(!samples.iter().any(|name| folder.path().join(name).exists()));
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+        assert!(folder.path().join("000001.png").is_dir());
     }
 
     #[test]

@@ -20,6 +20,8 @@ fn train_on(folder: &Path, data: &str) -> assert_cmd::Command {
         "--dry-run",
         "--data",
         data,
+        "--set",
+        "net.attention=[]",
     ]);
     command
 }
@@ -243,36 +245,22 @@ fn a_disk_that_fills_while_saving_keeps_the_last_checkpoint() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
+fn a_loss_that_is_not_finite_stops_and_says_what_is_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = smd(folder.path());
-    command.arg("train").args(TINY).args(["--out", "run"]);
-    command.args([
-        "--set",
-        "train.lr=9.9",
-        "--set",
-        "train.clip=0",
-        "--set",
-        "train.steps=4000",
-    ]);
-    command.args([
-        "--set",
-        "objective.prediction=eps",
-        "--set",
-        "objective.weight=gamma",
-    ]);
-    command.args([
-        "--set",
-        "train.warmup_steps=0",
-        "--set",
-        "train.adam_betas=[0.0, 0.0]",
-    ]);
-    command.args([
-        "--set",
-        "train.lr_schedule=constant",
-        "--set",
-        "kernel.kind=soft-mixture",
-    ]);
-    let message = refusal(&mut command);
-    assert_says(&message, &["at step", "the last good checkpoint is kept"]);
+    let settings = "--set train.lr=9.9 --set train.clip=0 --set train.steps=4000 \
+         --set objective.prediction=eps --set objective.weight=gamma --set train.warmup_steps=0 \
+         --set train.adam_betas=[0.0,0.0] --set train.lr_schedule=constant \
+         --set kernel.kind=soft-mixture";
+    for (every, kept) in [
+        ("1", "the last checkpoint is kept, saved/checkpoints/step-"),
+        ("5000", "stopped before the first checkpoint"),
+    ] {
+        let out = if every == "1" { "saved" } else { "unsaved" };
+        let mut command = smd(folder.path());
+        command.arg("train").args(TINY).args(["--out", out]);
+        command.args(settings.split_whitespace());
+        command.args(["--set", &format!("train.checkpoint_every={every}")]);
+        let message = refusal(&mut command);
+        assert_says(&message, &[kept, "at step", "lower train.lr"]);
+    }
 }

@@ -43,6 +43,18 @@ fn tiny_run(folder: &Path) -> PathBuf {
     folder.join("run")
 }
 
+/// Writes `folder/images` with ten pictures of 8x8 pixels.
+fn pictures(folder: &Path) {
+    let images = folder.join("images");
+    std::fs::create_dir(&images).unwrap();
+    for i in 0..10_u8 {
+        let pixel = |x: u32, y: u32| image::Rgb([(x as u8) * 30, (y as u8) * 30, i * 25]);
+        image::RgbImage::from_fn(8, 8, pixel)
+            .save(images.join(format!("{i}.png")))
+            .unwrap();
+    }
+}
+
 /// What the command said when it failed with exit code 1: one line.
 #[track_caller]
 fn refusal(command: &mut Command) -> String {

@@ -1,6 +1,6 @@
 //! A run that is stopped in any way goes on as if it had not been.
 
-use crate::{TINY, smd, tiny_run};
+use crate::{TINY, assert_says, pictures, refusal, smd, tiny_run};
 use smd::checkpoint::Checkpoint;
 use std::fs;
 use std::path::Path;
@@ -24,37 +24,28 @@ fn outcome(run: &Path) -> (u64, Vec<u8>, Vec<serde_json::Value>) {
     (checkpoint.step(), bytes[8 + header..].to_vec(), metrics)
 }
 
-/// `kill -9` at twenty instants spread over a run, each followed by a resume.
-#[test]
-fn killed_twenty_times_it_ends_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let straight = folder.path().join("straight");
-    let settings = [
-        "--set",
-        "train.steps=5000",
-        "--set",
-        "train.checkpoint_every=37",
-    ];
-    smd(folder.path())
+/// Trains `settings` once without a break into `straight`, and once into `killed` with `kill -9` at
+/// twenty instants spread over the run, each followed by a resume: both must end the same.
+#[track_caller]
+fn assert_survives_kills(folder: &Path, settings: &[&str]) {
+    smd(folder)
         .arg("train")
-        .args(TINY)
         .args(settings)
         .args(["--out", "straight"])
         .assert()
         .success();
-
-    let killed = folder.path().join("killed");
+    let killed = folder.join("killed");
     let mut kills = 0;
     for attempt in 0..60_u64 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smd"));
         command
-            .current_dir(folder.path())
+            .current_dir(folder)
             .arg("train")
             .stderr(Stdio::null());
         if killed.join("config.toml").exists() {
             command.args(["--resume", "killed"]);
         } else {
-            command.args(TINY).args(settings).args(["--out", "killed"]);
+            command.args(settings).args(["--out", "killed"]);
         }
         let mut child = command.spawn().unwrap();
         if kills < 20 {
@@ -69,7 +60,40 @@ fn killed_twenty_times_it_ends_the_same() {
         kills += 1;
     }
     assert_eq!(kills, 20, "the run is too short to be killed twenty times");
-    assert_eq!(outcome(&killed), outcome(&straight));
+    assert_eq!(outcome(&killed), outcome(&folder.join("straight")));
+    let samples = ["straight", "killed"].map(|run| {
+        let out = format!("{run}-samples");
+        smd(folder)
+            .args(["sample", run, "--seeds", "0-3", "--steps", "4", "--npz"])
+            .args(["--out", &out])
+            .assert()
+            .success();
+        fs::read(folder.join(out).join("samples.npz")).unwrap()
+    });
+    assert!(samples[0] == samples[1], "the samples differ");
+}
+
+#[test]
+fn killed_twenty_times_it_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = TINY.to_vec();
+    settings.extend(["--set", "train.steps=5000"]);
+    settings.extend(["--set", "train.checkpoint_every=37"]);
+    assert_survives_kills(folder.path(), &settings);
+}
+
+/// The same with a U-Net, soft mixture denoising, dropout and mirrored images.
+#[test]
+fn a_unet_killed_twenty_times_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let settings = "--preset ddpm-cifar10 --smd --data images --set net.dim=16 --set net.groups=4 \
+         --set net.multipliers=[1,2] --set net.blocks=1 --set net.attention=[4] \
+         --set schedule.steps=20 --set schedule.kind=cosine --set train.batch=4 \
+         --set train.steps=400 --set train.checkpoint_every=7 --set train.sample_every=0 \
+         --set train.warmup_steps=0 --set train.ema=[0.9]";
+    let settings: Vec<&str> = settings.split_whitespace().collect();
+    assert_survives_kills(folder.path(), &settings);
 }
 
 #[test]
@@ -142,4 +166,25 @@ fn a_finished_run_can_be_given_more_steps() {
             .starts_with("events.out.tfevents")
     });
     assert_eq!(events.count(), 2, "one file of events for each start");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_images_only() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let settings = "train --preset ddpm-cifar10 --data images --out run --set net.dim=8 \
+         --set net.groups=4 --set net.multipliers=[1,2] --set net.attention=[] --set net.blocks=1 \
+         --set train.batch=4 --set train.steps=2";
+    smd(folder.path())
+        .args(settings.split_whitespace())
+        .assert()
+        .success();
+    let mut again = smd(folder.path());
+    again.args(["train", "--resume", "run", "--set", "train.steps=3"]);
+    let moved = folder.path().join("images/9.png");
+    fs::rename(&moved, folder.path().join("9.png")).unwrap();
+    let message = refusal(&mut again);
+    assert_says(&message, &["was trained on 10 images (", "has 9 images ("]);
+    fs::rename(folder.path().join("9.png"), &moved).unwrap();
+    again.assert().success();
 }

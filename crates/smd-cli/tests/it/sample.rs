@@ -1,19 +1,12 @@
 //! What is drawn depends on the seed alone.
 
-use crate::{smd, tiny_run};
+use crate::{assert_says, pictures, refusal, smd, tiny_run};
 use std::fs;
 use std::path::Path;
 
-/// Trains a small U-Net on images of noise and returns the run's name.
+/// Trains a small U-Net on ten pictures and returns the run's name.
 fn image_run(folder: &Path) {
-    let images = folder.join("images");
-    fs::create_dir(&images).unwrap();
-    for i in 0..8_u8 {
-        let pixel = |x: u32, y: u32| image::Rgb([(x as u8) * 30, (y as u8) * 30, i * 30]);
-        image::RgbImage::from_fn(8, 8, pixel)
-            .save(images.join(format!("{i}.png")))
-            .unwrap();
-    }
+    pictures(folder);
     smd(folder)
         .args([
             "train",
@@ -32,6 +25,8 @@ fn image_run(folder: &Path) {
             "net.groups=4",
             "--set",
             "net.multipliers=[1, 2]",
+            "--set",
+            "net.attention=[]",
         ])
         .args([
             "--set",
@@ -106,4 +101,49 @@ fn averages_are_chosen_by_name() {
         fs::read(folder.path().join(out).join("samples.npz")).unwrap()
     };
     assert_ne!(draw("0.999", "ema"), draw("none", "raw"));
+}
+
+#[test]
+fn a_call_says_what_it_used_and_replaces_the_samples_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    image_run(folder.path());
+    let drawn = folder.path().join("drawn");
+    let draw = |args: &str| {
+        let mut command = smd(folder.path());
+        command.args(["sample", "run", "--steps", "2", "--out", "drawn"]);
+        command.args(args.split_whitespace());
+        let output = command.assert().success().get_output().clone();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        draw("--seeds 0-259 --batch 65"),
+        "260 samples in drawn (step 3, EMA 0.9999, ancestral, 2 steps)\n"
+    );
+    // 16 x 16 of the 260 images: each 64 pixels wide, with gaps of 2.
+    let grid = image::open(drawn.join("grid.png")).unwrap();
+    assert_eq!((grid.width(), grid.height()), (1058, 1058));
+
+    fs::write(drawn.join("mine.txt"), "mine").unwrap();
+    assert_eq!(
+        draw("--seeds 7 --overwrite --sampler ddim --ema none"),
+        "1 samples in drawn (step 3, raw weights, ddim, 2 steps)\n"
+    );
+    let mut left: Vec<_> = fs::read_dir(&drawn)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["000007.png", "grid.png", "mine.txt"]);
+}
+
+#[test]
+fn an_eta_without_ddim_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_run(folder.path());
+    let mut command = smd(folder.path());
+    command.args(["sample", "run", "--ddim-eta", "0.5", "--out", "drawn"]);
+    let message = refusal(&mut command);
+    assert_says(&message, &["belongs to --sampler ddim", "is ancestral"]);
+    assert!(!folder.path().join("drawn").exists());
+    command.args(["--sampler", "ddim"]).assert().success();
 }

@@ -19,6 +19,7 @@ fn saved(folder: &Path) -> (PathBuf, State, Vec<Info>) {
     let row = |scale: f32| (0..len).map(|i| i as f32 * scale).collect::<Vec<_>>();
     let state = State {
         step: 7,
+        data: Some("5 images (crc32c 0123abcd)".into()),
         weights: row(1.0),
         emas: vec![row(2.0), row(3.0)],
         moments: Some([row(4.0), row(5.0)]),
@@ -52,6 +53,7 @@ fn a_model_gets_the_weights_it_is_asked_for() {
     };
     assert_eq!(first(Weights::Raw), state.weights);
     assert_eq!(first(Weights::Ema("0.9".into())), state.emas[0]);
+    assert_eq!(first(Weights::Ema("0.90".into())), state.emas[0]);
     assert_eq!(first(Weights::Best), state.emas[1]);
     let error = checkpoint
         .denoiser(&Weights::Ema("0.5".into()), &device)
@@ -129,7 +131,10 @@ fn a_run_folder_means_its_newest_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _, _) = saved(folder.path());
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("checkpoints"), "{error}");
+    assert!(
+        error.contains("is no run and no checkpoint: it has no checkpoints/; name a run's folder"),
+        "{error}"
+    );
     let inside = folder.path().join("checkpoints");
     fs::create_dir(&inside).unwrap();
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();

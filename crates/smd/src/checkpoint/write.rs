@@ -1,17 +1,15 @@
-//! Writing a checkpoint: into a new file beside the target, then renamed over it.
+//! Writing a checkpoint.
 
 use super::{FORMAT, State};
 use crate::config::RunConfig;
+use crate::files;
 use crate::nn::params::Info;
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
-
-/// How the names of files begin that a killed run leaves behind.
-pub const SCRATCH: &str = ".unfinished-";
 
 /// The numbers of one parameter.
 struct Part<'a> {
@@ -62,33 +60,26 @@ pub(super) fn write(
         }
         assert!(row.is_empty(), "one number for each parameter");
     }
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("smd.format".to_owned(), FORMAT.to_string()),
         ("smd.step".to_owned(), state.step.to_string()),
         ("smd.config".to_owned(), config.to_toml()),
     ]);
+    if let Some(data) = &state.data {
+        metadata.insert("smd.data".to_owned(), data.clone());
+    }
 
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    // As any other file of the user, not readable by the owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let scratch = builder
-        .prefix(SCRATCH)
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?
-        .into_temp_path();
-    let permissions = fs::metadata(&scratch)?.permissions();
-    safetensors::serialize_to_file(parts, Some(metadata), &scratch).map_err(
-        |error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            error => io::Error::other(error),
-        },
-    )?;
-    // The writer above replaces the file by one that its owner alone can read.
-    fs::set_permissions(&scratch, permissions)?;
-    // On disk before the name points to it: a power cut leaves the old file or the new one.
-    File::open(&scratch)?.sync_all()?;
-    scratch.persist(path).map_err(|error| error.error)
+    files::replace(path, |scratch| -> io::Result<()> {
+        let permissions = fs::metadata(scratch)?.permissions();
+        safetensors::serialize_to_file(parts, Some(metadata), scratch).map_err(
+            |error| match error {
+                safetensors::SafeTensorError::IoError(error) => error,
+                error => io::Error::other(error),
+            },
+        )?;
+        // The writer above replaces the file by one that its owner alone can read.
+        fs::set_permissions(scratch, permissions)
+    })?;
+    // Older checkpoints are removed after this: by then the name of the new one must last.
+    files::sync_folder_of(path)
 }

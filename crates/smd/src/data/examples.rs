@@ -62,6 +62,19 @@ impl Examples {
         )
     }
 
+    /// What tells a set from others: its number of images and the CRC-32C of their bytes; `None` for
+    /// endless draws, which a config holds.
+    pub fn identity(&self) -> Option<String> {
+        match self {
+            Self::Images(images) => Some(format!(
+                "{} images (crc32c {:08x})",
+                images.len(),
+                crc32c::crc32c(&images.bytes)
+            )),
+            Self::Mixture(_) => None,
+        }
+    }
+
     /// How many different examples there are; `None` for endless draws.
     pub fn len(&self) -> Option<usize> {
         match self {

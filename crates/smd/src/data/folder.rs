@@ -56,7 +56,10 @@ pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Images, DataE
                     });
                     first_error.get_or_insert(error);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let source = Box::new(error);
+                    return Err(DataError::Bad { source });
+                }
             }
             if set.images.len() == wanted {
                 break 'chunks;
@@ -315,11 +318,12 @@ mod tests {
         for name in ["d.png", "b.png", "c.png"] {
             broken(&folder, name);
         }
-        let message = message(&folder, &all());
+        let text = chain(&read(folder.path(), &all()).unwrap_err());
         assert!(
-            message.contains("b.png is not a readable image: replace it"),
-            "{message}"
+            text.starts_with("an image cannot be used; replace it, or leave such files out with"),
+            "{text}"
         );
+        assert!(text.contains("b.png is not a readable image: "), "{text}");
     }
 
     #[test]
@@ -342,11 +346,9 @@ mod tests {
             .map(|s| s.path.file_name().unwrap())
             .collect();
         assert_eq!(skipped, ["a.png", "c.jpg"]);
-        assert!(
-            images.skipped[0]
-                .reason
-                .contains("a.png is not a readable image")
-        );
+        let reason = &images.skipped[0].reason;
+        assert!(reason.contains("a.png is not a readable image"), "{reason}");
+        assert!(!reason.contains("skip_bad"), "{reason}");
 
         let two = read(
             folder.path(),
@@ -378,6 +380,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("a.png is not a readable image"), "{text}");
+        assert!(!text.contains("skip_bad"), "{text}");
     }
 
     #[test]

@@ -50,20 +50,22 @@ impl Default for MixtureKernelConfig {
 }
 
 impl KernelConfig {
-    /// Checks that the kernel works with a network of `net` and examples of `shape`.
+    /// Checks the kernel's own fields, and that examples of `shape` fit.
     ///
     /// # Errors
     /// The first offending field.
-    pub fn validate(&self, net: &NetConfig, shape: [usize; 3]) -> Result<(), ConfigError> {
+    pub fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
         match self {
             Self::Gaussian {} => Ok(()),
             Self::SoftMixture(config) => {
                 config.hypernet.validate()?;
-                config
-                    .net
-                    .clone()
-                    .unwrap_or_else(|| net.latent())
-                    .validate(shape)
+                match &config.net {
+                    Some(latent) => latent
+                        .validate(shape)
+                        .map_err(|error| error.renamed("net.", "kernel.net.")),
+                    // Derived from `[net]`, and valid where that is.
+                    None => Ok(()),
+                }
             }
             Self::Mixture(config) if config.components == 0 => Err(ConfigError::invalid(
                 "kernel.components",
@@ -105,5 +107,38 @@ impl KernelConfig {
                 Denoiser::Mixture(Mixture::new(model, config.components, prediction, process))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::DdpmUnetConfig;
+
+    #[test]
+    fn an_error_of_the_latent_network_names_its_own_table() {
+        let latent = |groups, attention| {
+            KernelConfig::SoftMixture(SoftMixtureConfig {
+                net: Some(NetConfig::DdpmUnet(DdpmUnetConfig {
+                    dim: 48,
+                    groups,
+                    attention,
+                    ..DdpmUnetConfig::default()
+                })),
+                ..SoftMixtureConfig::default()
+            })
+        };
+        let message = |kernel: KernelConfig, shape| kernel.validate(shape).unwrap_err().to_string();
+        assert_eq!(
+            message(latent(32, vec![]), [32, 32, 3]),
+            "kernel.net.groups is 32, must divide kernel.net.dim = 48; set `kernel.net.groups = 24`"
+        );
+        let attention = message(latent(24, vec![9]), [32, 32, 3]);
+        assert!(
+            attention.contains("set `kernel.net.attention = [8]` or `kernel.net.attention = []`"),
+            "{attention}"
+        );
+        let kind = message(latent(24, vec![]), [1, 1, 2]);
+        assert!(kind.ends_with("set `kernel.net.kind = \"mlp\"`"), "{kind}");
     }
 }

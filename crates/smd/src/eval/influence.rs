@@ -71,49 +71,8 @@ pub fn influence(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Process;
-    use crate::schedule::{NoiseSchedule, ScheduleConfig};
-
-    /// The exact posterior of a mixture: as a draw, or its mean.
-    struct Exact {
-        mixture: GaussianMixture,
-        process: Process,
-        draws: bool,
-    }
-
-    impl Denoise for Exact {
-        fn process(&self) -> &Process {
-            &self.process
-        }
-
-        fn draw_x_0(
-            &self,
-            x_t: Tensor<4>,
-            t: &[usize],
-            noise: &NoiseSource,
-            step: u64,
-        ) -> Tensor<4> {
-            let dims = x_t.dims();
-            let place = noise.uniform(step, Use::Component);
-            let out: Vec<f32> = host::numbers(x_t)
-                .chunks_exact(dims[3])
-                .zip(place)
-                .flat_map(|(x, place)| {
-                    let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-                    let alpha_bar = self.process.schedule().alpha_bar(t[0]);
-                    let posterior = self.mixture.posterior_x_0(&x, alpha_bar);
-                    let mut rng = crate::noise::rng((place * 1e18) as u64, 0, 0, Use::Start);
-                    let drawn = if self.draws {
-                        posterior.sample(&mut rng)
-                    } else {
-                        posterior.mean()
-                    };
-                    drawn.into_iter().map(|x| x as f32).collect::<Vec<_>>()
-                })
-                .collect();
-            Tensor::from_data(TensorData::new(out, dims), &Device::default())
-        }
-    }
+    use crate::exact::Exact;
+    use crate::schedule::ScheduleConfig;
 
     #[test]
     fn the_mean_has_no_influence_and_the_exact_draw_has_all_of_it() {
@@ -122,11 +81,7 @@ mod tests {
                 steps: 8,
                 ..ScheduleConfig::default()
             };
-            let kernel = Exact {
-                mixture: GaussianMixture::grid_7x7(),
-                process: Process::new(NoiseSchedule::new(&schedule).unwrap()),
-                draws,
-            };
+            let kernel = Exact::new(GaussianMixture::grid_7x7(), &schedule, draws);
             let r = influence(&kernel, &kernel.mixture, 3, 1000, 8, 5, &Device::default());
             // Some 8,000 draws: the variance is good to a few per cent.
             assert!((r - want).abs() < 0.08, "{r}, not {want}");

@@ -85,6 +85,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     }
     let state = State {
         step: file.whole_number("step").unwrap_or(0),
+        data: None,
         weights,
         emas,
         moments: None,

@@ -4,6 +4,7 @@
 //! every stage and softmax attention in the middle, pixel-unshuffle down, nearest-neighbour up, and a
 //! last block that sees the stem again. Hypernetworks sit after the stem and before the head.
 
+use super::sizes::check_unet;
 use super::{Attention, Conv, GroupNorm, HyperNet, HyperNetConfig, Init, Linear, LinearAttention};
 use super::{modulate, sinusoidal};
 use crate::error::ConfigError;
@@ -47,22 +48,7 @@ impl AuthorsUnetConfig {
     /// # Errors
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid(
-                "net.dim",
-                "must be even and at least 4",
-            ));
-        }
-        if self.multipliers.is_empty() || self.multipliers.contains(&0) {
-            return Err(ConfigError::invalid(
-                "net.multipliers",
-                "must be one or more numbers from 1",
-            ));
-        }
-        if self.groups == 0 || !self.dim.is_multiple_of(self.groups) {
-            let problem = format!("is {}, must divide net.dim = {}", self.groups, self.dim);
-            return Err(ConfigError::invalid("net.groups", problem));
-        }
+        check_unet(self.dim, &self.multipliers, self.groups)?;
         if self.heads == 0 || self.d_head == 0 {
             return Err(ConfigError::invalid(
                 "net.heads",

@@ -38,13 +38,14 @@ impl NetConfig {
         let is_vector = [height, width] == [1, 1];
         if matches!(self, Self::Mlp(_)) && !is_vector {
             let problem = format!(
-                "is \"mlp\", which is for vectors, but the examples are {height}x{width} images; use \"ddpm-unet\""
+                "is \"mlp\", which is for vectors, but the examples are {height}x{width} images; \
+                 set `net.kind = \"ddpm-unet\"`"
             );
             return Err(ConfigError::invalid("net.kind", problem));
         }
         if !matches!(self, Self::Mlp(_)) && is_vector {
-            let problem =
-                "is a U-Net, which is for images, but the examples are vectors; use \"mlp\"";
+            let problem = "is a U-Net, which is for images, but the examples are vectors; set \
+                           `net.kind = \"mlp\"`";
             return Err(ConfigError::invalid("net.kind", problem));
         }
         if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
@@ -57,7 +58,10 @@ impl NetConfig {
             );
             return Err(ConfigError::invalid("net.multipliers", problem));
         }
-        Ok(())
+        match self {
+            Self::DdpmUnet(config) => config.check_attention(height),
+            _ => Ok(()),
+        }
     }
 
     /// The small network of the same kind that makes a latent, where a config names no other.
@@ -86,6 +90,79 @@ impl NetConfig {
                 Net::Ddpm(DdpmUnet::new(config, size, c_in, c_out, hyper, init))
             }
             Self::Mlp(config) => Net::Mlp(Mlp::new(config, c_in, c_out, hyper, init)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(config: &NetConfig, shape: [usize; 3]) -> String {
+        config.validate(shape).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn attention_at_a_height_that_never_occurs_names_those_that_do() {
+        let net = |attention: &[usize], stages: usize| {
+            NetConfig::DdpmUnet(DdpmUnetConfig {
+                multipliers: vec![1; stages],
+                attention: attention.to_vec(),
+                ..DdpmUnetConfig::default()
+            })
+        };
+        assert_eq!(
+            refusal(&net(&[16], 3), [28, 28, 1]),
+            "net.attention has 16, but the feature maps are 28, 14, 7 high; set \
+             `net.attention = [14]` or `net.attention = []`"
+        );
+        let message = refusal(&net(&[16, 8], 4), [256, 256, 3]);
+        assert!(
+            message.contains("set `net.attention = [32]` or"),
+            "{message}"
+        );
+        net(&[], 3).validate([28, 28, 1]).unwrap();
+        net(&[7, 28], 3).validate([28, 28, 1]).unwrap();
+    }
+
+    #[test]
+    fn a_network_of_the_wrong_kind_names_the_setting() {
+        let message = refusal(&NetConfig::default(), [1, 1, 2]);
+        assert!(message.ends_with("set `net.kind = \"mlp\"`"), "{message}");
+        let mlp = NetConfig::Mlp(MlpConfig::default());
+        let message = refusal(&mlp, [8, 8, 1]);
+        assert!(
+            message.ends_with("set `net.kind = \"ddpm-unet\"`"),
+            "{message}"
+        );
+    }
+
+    /// So it needs no check of its own.
+    #[test]
+    fn a_derived_latent_is_valid_where_its_network_is() {
+        let images = [32, 32, 3];
+        for dim in (4_usize..=64).step_by(2) {
+            for groups in (1..=dim).filter(|&groups| dim.is_multiple_of(groups)) {
+                let ddpm = NetConfig::DdpmUnet(DdpmUnetConfig {
+                    dim,
+                    groups,
+                    ..DdpmUnetConfig::default()
+                });
+                let authors = NetConfig::AuthorsUnet(AuthorsUnetConfig {
+                    dim,
+                    groups,
+                    ..AuthorsUnetConfig::default()
+                });
+                for net in [ddpm, authors] {
+                    net.validate(images).unwrap();
+                    net.latent().validate(images).unwrap();
+                }
+            }
+            let mlp = NetConfig::Mlp(MlpConfig {
+                dim,
+                ..MlpConfig::default()
+            });
+            mlp.latent().validate([1, 1, 2]).unwrap();
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::attention::attend;
 use super::authors_unet::upsample_nearest;
+use super::sizes::check_unet;
 use super::{Conv, Dropout, GroupNorm, HyperNet, HyperNetConfig, Init, Linear};
 use super::{modulate, sinusoidal};
 use crate::error::ConfigError;
@@ -25,7 +26,7 @@ pub struct DdpmUnetConfig {
     pub multipliers: Vec<usize>,
     /// Residual blocks of a stage. Default 2.
     pub blocks: usize,
-    /// Heights of the feature maps that get attention. Default 16.
+    /// Heights of the feature maps that get attention; each must occur. Default 16.
     pub attention: Vec<usize>,
     /// Groups of each group norm. Default 32.
     pub groups: usize,
@@ -52,33 +53,41 @@ impl DdpmUnetConfig {
     /// # Errors
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid(
-                "net.dim",
-                "must be even and at least 4",
-            ));
-        }
-        if self.multipliers.is_empty() || self.multipliers.contains(&0) {
-            return Err(ConfigError::invalid(
-                "net.multipliers",
-                "must be one or more numbers from 1",
-            ));
-        }
+        check_unet(self.dim, &self.multipliers, self.groups)?;
         if self.blocks == 0 {
             return Err(ConfigError::invalid(
                 "net.blocks",
                 "is 0, must be at least 1",
             ));
         }
-        if self.groups == 0 || !self.dim.is_multiple_of(self.groups) {
-            let problem = format!("is {}, must divide net.dim = {}", self.groups, self.dim);
-            return Err(ConfigError::invalid("net.groups", problem));
-        }
         if !(0.0..1.0).contains(&self.dropout) {
             let problem = format!("is {}, must be at least 0 and below 1", self.dropout);
             return Err(ConfigError::invalid("net.dropout", problem));
         }
         Ok(())
+    }
+
+    /// Checks that every height of `attention` occurs in images of height `size`.
+    pub(super) fn check_attention(&self, size: usize) -> Result<(), ConfigError> {
+        let heights: Vec<usize> = (0..self.multipliers.len())
+            .map(|stage| size >> stage)
+            .collect();
+        let Some(missing) = self.attention.iter().find(|asked| !heights.contains(asked)) else {
+            return Ok(());
+        };
+        let nearest = |&asked: &usize| {
+            let heights = heights.iter().copied();
+            heights.min_by_key(|height| height.abs_diff(asked))
+        };
+        let mut fix: Vec<usize> = self.attention.iter().filter_map(nearest).collect();
+        fix.dedup();
+        let heights: Vec<String> = heights.iter().map(usize::to_string).collect();
+        let problem = format!(
+            "has {missing}, but the feature maps are {} high; set `net.attention = {fix:?}` or \
+             `net.attention = []`",
+            heights.join(", ")
+        );
+        Err(ConfigError::invalid("net.attention", problem))
     }
 
     /// What height and width must be divisible by.

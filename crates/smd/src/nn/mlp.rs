@@ -4,6 +4,7 @@
 //! frequencies (Tancik et al. 2020), without which a perceptron is slow to learn structure much finer
 //! than the data's spread. Hypernetworks sit after the stem and before the head.
 
+use super::sizes::check_dim;
 use super::{HyperNet, HyperNetConfig, Init, Linear, modulate, sinusoidal};
 use crate::error::ConfigError;
 use crate::ops;
@@ -40,12 +41,7 @@ impl MlpConfig {
     /// # Errors
     /// The first offending field.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.dim < 4 || !self.dim.is_multiple_of(2) {
-            return Err(ConfigError::invalid(
-                "net.dim",
-                "must be even and at least 4",
-            ));
-        }
+        check_dim(self.dim)?;
         if self.frequencies > 16 {
             let problem = format!("is {}, must be at most 16", self.frequencies);
             return Err(ConfigError::invalid("net.frequencies", problem));

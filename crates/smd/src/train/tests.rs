@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{self, RunConfig};
+use crate::data::Images;
 
 fn tiny(settings: &[&str]) -> RunConfig {
     let mut all = vec![
@@ -146,6 +147,10 @@ fn a_run_cannot_go_on_as_another_model() {
         ("schedule.steps=9", "schedule"),
         ("train.batch=8", "train.batch"),
         ("train.seed=3", "train.seed"),
+        (
+            "data.mixture={means = [[0.0, 1.0]], stds = [0.1]}",
+            "data.mixture",
+        ),
     ] {
         let mut config = tiny(&[setting]);
         let examples = config.resolve().unwrap();
@@ -157,4 +162,64 @@ fn a_run_cannot_go_on_as_another_model() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_run_cannot_go_on_with_other_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let device = Device::default();
+    let images = |bytes: &[u8]| {
+        Examples::Images(Images {
+            height: 1,
+            width: 1,
+            channels: 2,
+            bytes: bytes.to_vec(),
+            skipped: vec![],
+        })
+    };
+    let mut trainer = Trainer::new(tiny(&[]), images(b"1234"), &device).unwrap();
+    run(&mut trainer, 1);
+    trainer.save(&path).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    Trainer::resume(&checkpoint, images(b"1234"), &device).unwrap();
+    for (bytes, count) in [(&b"1235"[..], 2), (&b"123456"[..], 3)] {
+        let refused = Trainer::resume(&checkpoint, images(bytes), &device);
+        let message = refused.err().expect("refused").to_string();
+        assert!(
+            message.starts_with("the run was trained on 2 images (crc32c "),
+            "{message}"
+        );
+        let found = format!("this data has {count} images (crc32c ");
+        assert!(message.contains(&found), "{message}");
+    }
+
+    // A checkpoint from before this was written.
+    let mut state = checkpoint.state(&trainer.infos, &[0.9, 0.99]).unwrap();
+    state.data = None;
+    Checkpoint::write(&path, trainer.config(), &trainer.infos, &state).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    Trainer::resume(&checkpoint, images(b"12"), &device).unwrap();
+}
+
+#[test]
+fn a_run_cannot_end_before_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut first = trainer(&[]);
+    run(&mut first, 5);
+    first.save(&path).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let resume = |setting: &str| {
+        let mut config = tiny(&[setting]);
+        let examples = config.resolve().unwrap();
+        Trainer::resume_as(&checkpoint, config, examples, &Device::default())
+    };
+    assert_eq!(resume("train.steps=5").unwrap().step(), 5);
+    let error = resume("train.steps=4").err().expect("refused");
+    let message = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        message.starts_with("train.steps is 4, but the checkpoint is at step 5; "),
+        "{message}"
+    );
 }

@@ -24,7 +24,10 @@ pub(super) const NOTE: &str = "A mode counts as covered when at least a fifth of
 /// Points drawn together: bounds memory, never changes the result.
 const BATCH: usize = 2_000;
 
-/// Samples of the truth.
+/// Apart from every seed of a training.
+const TRUTH_SEED: u64 = 1 << 40;
+
+/// Samples of the truth, at least as many as any model is asked for.
 pub(super) fn truth(mixture: &GaussianMixture, count: usize) -> Vec<[f32; 2]> {
     (0..count as u64)
         .map(|i| {
@@ -35,20 +38,18 @@ pub(super) fn truth(mixture: &GaussianMixture, count: usize) -> Vec<[f32; 2]> {
         .collect()
 }
 
-/// Apart from every seed of a training.
-const TRUTH_SEED: u64 = 1 << 40;
-
-/// Trains and measures the kernels of a chain of `steps` steps.
+/// Trains the kernels of a chain of `steps` steps and measures them against `truth`.
 pub(super) fn chain(
     steps: usize,
     mixture: &GaussianMixture,
+    truth: &[[f32; 2]],
     size: &Size,
     out: &Path,
     device: &Device,
 ) -> anyhow::Result<GridChain> {
     let models = [Step::Gaussian, Step::SoftMixture, Step::Mixture]
         .into_iter()
-        .map(|step| model(step, steps, mixture, size, out, device))
+        .map(|step| model(step, steps, mixture, truth, size, out, device))
         .collect::<anyhow::Result<_>>()?;
     Ok(GridChain { steps, models })
 }
@@ -57,6 +58,7 @@ fn model(
     step: Step,
     steps: usize,
     mixture: &GaussianMixture,
+    truth: &[[f32; 2]],
     size: &Size,
     out: &Path,
     device: &Device,
@@ -104,10 +106,6 @@ fn model(
     let sample_seconds = started.elapsed().as_secs_f64();
 
     let modes = mode_report(&points, mixture);
-    let mut reference = vec![0.0; points.len()];
-    for (i, out) in reference.chunks_exact_mut(2).enumerate() {
-        mixture.sample_into(TRUTH_SEED, i as u64, out);
-    }
     let influence = (step != Step::Gaussian).then(|| {
         let at = [1, 2, 3, steps / 4, steps / 2, steps];
         let mut at: Vec<usize> = at.into_iter().filter(|&t| t >= 1).collect();
@@ -128,7 +126,7 @@ fn model(
         modes: modes.modes,
         share_within: modes.share_within_3_std,
         share_se: modes.share_se,
-        swd: sliced_wasserstein_2(&points, &reference, 2, 128, 0),
+        swd: sliced_wasserstein_2(&points, truth[..count].as_flattened(), 2, 128, 0),
         points: points.chunks_exact(2).map(|p| [p[0], p[1]]).collect(),
         influence,
         train_seconds: seconds,
