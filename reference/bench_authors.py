@@ -3,7 +3,8 @@
 The networks are built as their src/smd/main.py does with the sizes of cases/run_smd.sh, except for
 the width (--dim). A training step is forward, backward, gradient clip and Adam; a sampling step is
 their p_sample, so sample_images_per_s counts images x steps. Each rate is a median over steps
-after one warm-up step.
+after one warm-up step. --channels-last, --compile and --bf16 are ways to run PyTorch that their script
+does not use.
 """
 
 import argparse
@@ -125,6 +126,9 @@ def main() -> None:
         default=True,
         help="soft mixture denoising, or their plain DDPM",
     )
+    parser.add_argument("--channels-last", action="store_true", help="activations in NHWC order")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the U-Net")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--json", action="store_true", help="print JSON (the only format)")
     args = parser.parse_args()
     if not 1 <= args.steps < TIMESTEPS:
@@ -133,11 +137,18 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     diffusion = build(args)
+    if args.channels_last:
+        diffusion = diffusion.to(memory_format=torch.channels_last)
+    if args.compile:
+        diffusion.model = torch.compile(diffusion.model)
     shape = (args.batch, 3, args.size, args.size)
 
-    train = train_seconds(diffusion, torch.rand(shape), args.steps)
-    train_peak = peak_bytes()  # before sampling, so that it is training's alone
-    sample = sample_seconds(diffusion, torch.randn(shape), args.steps)
+    form = torch.channels_last if args.channels_last else torch.contiguous_format
+    images, x_t = (draw(shape).to(memory_format=form) for draw in (torch.rand, torch.randn))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+        train = train_seconds(diffusion, images, args.steps)
+        train_peak = peak_bytes()  # before sampling, so that it is training's alone
+        sample = sample_seconds(diffusion, x_t, args.steps)
 
     report = {
         "train_images_per_s": args.batch / train,

@@ -1,66 +1,77 @@
-//! Speed of the convolution at some sizes. Run: `cargo run --release -p smd-kernels --example conv_bench`
+//! Speed of the convolution, one line of JSON for each size; `reference/bench_peers.py` runs it beside
+//! PyTorch. Run: `cargo run --release -p smd-kernels --example conv_bench [-- NAME]`
+
 use smd_kernels::conv2d::{Conv2d, forward, grad_input, grad_weight};
 use std::time::Instant;
 
-fn best(name: &str, flops: f64, mut run: impl FnMut()) {
+/// (batch, channels in, channels out, side, window)
+const SIZES: [(usize, usize, usize, usize, usize); 10] = [
+    (16, 128, 128, 32, 3),
+    (16, 256, 256, 16, 3),
+    (16, 256, 256, 8, 3),
+    (64, 32, 32, 32, 3),
+    (128, 3, 64, 32, 3),
+    (8, 64, 64, 64, 3),
+    (16, 64, 64, 32, 3),
+    (16, 128, 128, 8, 3),
+    (16, 3, 64, 32, 7),
+    (16, 128, 128, 32, 1),
+];
+
+/// The median of some runs, in seconds.
+fn median(mut run: impl FnMut()) -> f64 {
     run();
-    let mut best = f64::MAX;
-    for _ in 0..8 {
-        let started = Instant::now();
-        run();
-        best = best.min(started.elapsed().as_secs_f64());
-    }
-    println!(
-        "{name:>28}  {:8.2} ms  {:6.0} GFLOP/s",
-        best * 1e3,
-        flops / best / 1e9
-    );
+    let mut seconds: Vec<f64> = (0..15)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
 }
 
 fn main() {
-    // (batch, channels in, channels out, side, window)
-    let sizes = [
-        (16, 64, 64, 32, 3),
-        (16, 128, 128, 32, 3),
-        (16, 256, 256, 16, 3),
-        (16, 128, 128, 8, 3),
-        (48, 32, 32, 28, 3),
-        (16, 3, 64, 32, 7),
-        (16, 128, 128, 32, 1),
-        (1, 128, 128, 512, 0),
-    ];
-    for (batch, c_in, c_out, side, window) in sizes {
-        let (size, kernel) = if window == 0 {
-            ([1, side], 1)
-        } else {
-            ([side, side], window)
-        };
-        let pad = [kernel / 2; 4];
+    let asked = std::env::args().nth(1);
+    for (batch, c_in, c_out, side, window) in SIZES {
+        let name = format!("{batch}x{c_in}->{c_out}@{side}k{window}");
+        if asked.as_ref().is_some_and(|asked| *asked != name) {
+            continue;
+        }
         let conv = Conv2d {
             batch,
-            size,
+            size: [side, side],
             c_in,
             c_out,
-            kernel: [kernel, kernel],
+            kernel: [window; 2],
             stride: 1,
-            pad,
+            pad: [window / 2; 4],
         };
-        let pixels = batch * size[0] * size[1];
-        let (x, mut dx) = (vec![0.5; pixels * c_in], vec![0.0; pixels * c_in]);
-        let (w, mut dw) = (
-            vec![0.1; c_out * c_in * kernel * kernel],
-            vec![0.0; c_out * c_in * kernel * kernel],
+        let pixels = batch * side * side;
+        let weights = c_out * c_in * window * window;
+        let numbers = |len: usize| -> Vec<f32> {
+            (0..len)
+                .map(|i| (i * 37 % 101) as f32 / 101.0 - 0.5)
+                .collect()
+        };
+        let (x, w, b) = (numbers(pixels * c_in), numbers(weights), numbers(c_out));
+        let (mut y, mut dx) = (numbers(pixels * c_out), vec![0.0; pixels * c_in]);
+        let (mut dw, mut db) = (vec![0.0; weights], vec![0.0; c_out]);
+        let gradient = numbers(pixels * c_out);
+        let seconds = [
+            median(|| forward(&conv, &x, &w, &b, &mut y)),
+            median(|| grad_input(&conv, &gradient, &w, &mut dx)),
+            median(|| grad_weight(&conv, &x, &gradient, &mut dw, &mut db)),
+        ];
+        // Of direct summation, whatever way was taken.
+        let gflop = 2.0 * (pixels * weights) as f64 / 1e9;
+        let [forward, input, weight] = seconds.map(|s| s * 1e3);
+        let [forward_rate, input_rate, weight_rate] = seconds.map(|s| gflop / s);
+        println!(
+            "{{\"name\": \"{name}\", \"forward_ms\": {forward:.3}, \"grad_input_ms\": {input:.3}, \
+             \"grad_weight_ms\": {weight:.3}, \"forward_gflops\": {forward_rate:.0}, \
+             \"grad_input_gflops\": {input_rate:.0}, \"grad_weight_gflops\": {weight_rate:.0}}}"
         );
-        let (b, mut db) = (vec![0.0; c_out], vec![0.0; c_out]);
-        let mut y = vec![0.0; pixels * c_out];
-        let flops = 2.0 * (pixels * c_in * c_out * kernel * kernel) as f64;
-        let title = format!("{batch}x{c_in}->{c_out} {}x{} k{kernel}", size[0], size[1]);
-        best(&title, flops, || forward(&conv, &x, &w, &b, &mut y));
-        best("gradient of x", flops, || {
-            grad_input(&conv, &y, &w, &mut dx)
-        });
-        best("gradient of w", flops, || {
-            grad_weight(&conv, &x, &y, &mut dw, &mut db)
-        });
     }
 }

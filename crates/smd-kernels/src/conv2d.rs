@@ -9,6 +9,7 @@
 
 mod forward;
 mod weight_gradient;
+mod winograd;
 
 use crate::simd::{self, Level};
 use rayon::prelude::*;
@@ -126,12 +127,13 @@ pub fn forward_at(
     assert_eq!(x.len(), conv.input_len(), "conv2d: input");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(y.len(), conv.output_len(), "conv2d: output");
-    let [kh, kw] = conv.kernel;
-    let at = |co: usize, ci: usize, ky: usize, kx: usize| {
-        weight[((co * conv.c_in + ci) * kh + ky) * kw + kx]
+    let weights = Weights {
+        values: weight,
+        kernel: conv.kernel,
+        c_in: conv.c_in,
+        transposed: false,
     };
-    let packed = forward::pack(level, conv, at);
-    forward::run(level, conv, &padded(conv, x), &packed, bias, y);
+    run(level, conv, x, &weights, bias, y);
 }
 
 /// The gradient of the input of [`forward`], given that of its output.
@@ -152,18 +154,17 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
-    let [kh, kw] = conv.kernel;
-    let transposed = conv.transposed();
-    let turned = |ci: usize, co: usize, ky: usize, kx: usize| {
-        weight[((co * conv.c_in + ci) * kh + (kh - 1 - ky)) * kw + (kw - 1 - kx)]
+    let weights = Weights {
+        values: weight,
+        kernel: conv.kernel,
+        c_in: conv.c_in,
+        transposed: true,
     };
-    let packed = forward::pack(level, &transposed, turned);
-    let spread = spread(conv, grad);
-    forward::run(
+    run(
         level,
-        &transposed,
-        &padded(&transposed, &spread),
-        &packed,
+        &conv.transposed(),
+        &spread(conv, grad),
+        &weights,
         &[],
         out,
     );
@@ -204,10 +205,56 @@ pub fn grad_weight_at(
         conv.weight_len(),
         "conv2d: gradient of the weight"
     );
-    weight_gradient::run(level, conv, &padded(conv, x), grad, weight_out);
+    if winograd::suits(conv) {
+        winograd::grad_weight(level, conv, x, grad, weight_out);
+    } else {
+        weight_gradient::run(level, conv, &padded(conv, x), grad, weight_out);
+    }
     if !bias_out.is_empty() {
         assert_eq!(bias_out.len(), conv.c_out, "conv2d: gradient of the bias");
         weight_gradient::bias(conv.c_out, grad, bias_out);
+    }
+}
+
+/// Weights, `[C_out, C_in, kH, kW]`, or what the gradient of the input is convolved with: input and
+/// output channels swapped, windows turned by half a turn.
+struct Weights<'a> {
+    values: &'a [f32],
+    kernel: [usize; 2],
+    /// Input channels of the convolution whose weights these are.
+    c_in: usize,
+    transposed: bool,
+}
+
+impl Weights<'_> {
+    fn at(&self, co: usize, ci: usize, ky: usize, kx: usize) -> f32 {
+        let [kh, kw] = self.kernel;
+        if self.transposed {
+            self.values[((ci * self.c_in + co) * kh + (kh - 1 - ky)) * kw + (kw - 1 - kx)]
+        } else {
+            self.values[((co * self.c_in + ci) * kh + ky) * kw + kx]
+        }
+    }
+
+    /// A window of 3x3 weights.
+    fn window(&self, co: usize, ci: usize) -> [f32; 9] {
+        let (row, col) = if self.transposed { (ci, co) } else { (co, ci) };
+        let mut window = [0.0; 9];
+        window.copy_from_slice(&self.values[(row * self.c_in + col) * 9..][..9]);
+        if self.transposed {
+            window.reverse();
+        }
+        window
+    }
+}
+
+/// A convolution in the way that suits it.
+fn run(level: Level, conv: &Conv2d, x: &[f32], weights: &Weights, bias: &[f32], y: &mut [f32]) {
+    if winograd::suits(conv) {
+        winograd::forward(level, conv, x, weights, bias, y);
+    } else {
+        let packed = forward::pack(level, conv, |co, ci, ky, kx| weights.at(co, ci, ky, kx));
+        forward::run(level, conv, &padded(conv, x), &packed, bias, y);
     }
 }
 

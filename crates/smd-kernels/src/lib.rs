@@ -3,6 +3,7 @@
 //! - [`conv2d`]: convolution and its two gradients, also the product of a `[P, C_in]` matrix with
 //!   weights (a 1x1 convolution);
 //! - [`group_norm`]: group normalisation with a scale and shift per image and SiLU in one pass;
+//! - [`peak`]: what the machine could do at most, to hold the kernels against;
 //! - [`silu`], [`softmax`]: element-wise and over the last axis.
 //!
 //! Each kernel is compiled for plain code, AVX2 with FMA, and AVX-512, and the best that the machine
@@ -12,6 +13,8 @@
 
 pub mod conv2d;
 pub mod group_norm;
+pub mod peak;
+mod product;
 pub mod silu;
 pub mod simd;
 pub mod softmax;

@@ -13,6 +13,16 @@ pub enum Level {
     Avx512,
 }
 
+impl Level {
+    /// Numbers in one vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Self::Avx512 => 16,
+            Self::Avx2 | Self::Portable => 8,
+        }
+    }
+}
+
 /// The instruction set in use: the widest that the machine has, or less by `SMD_KERNELS`
 /// (`portable`, `avx2`, `avx512`). A name that is unknown or that the machine lacks is ignored.
 pub fn level() -> Level {
@@ -76,6 +86,52 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn store(self, to: &mut [f32]);
     /// `self * b + c`.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `self + b`.
+    unsafe fn add(self, b: Self) -> Self;
+    /// `self - b`.
+    unsafe fn sub(self, b: Self) -> Self;
+
+    /// `LANES` numbers from `from`, which may be read.
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Self::load(std::slice::from_raw_parts(from, Self::LANES)) }
+    }
+
+    /// Writes the lanes to `to`, where so many may be written.
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe { self.store(std::slice::from_raw_parts_mut(to, Self::LANES)) }
+    }
+
+    /// At most `LANES` numbers, and zeros after them.
+    #[inline(always)]
+    unsafe fn read_some(from: &[f32]) -> Self {
+        // SAFETY: the caller has the instruction set; `lanes` holds the widest vector.
+        unsafe {
+            if from.len() >= Self::LANES {
+                return Self::load(from);
+            }
+            let mut lanes = [0.0; 16];
+            lanes[..from.len()].copy_from_slice(from);
+            Self::load(&lanes)
+        }
+    }
+
+    /// Writes the first lanes, as many as `to` has, at most `LANES`.
+    #[inline(always)]
+    unsafe fn write_some(self, to: &mut [f32]) {
+        // SAFETY: the caller has the instruction set; `lanes` holds the widest vector.
+        unsafe {
+            if to.len() >= Self::LANES {
+                return self.store(to);
+            }
+            let mut lanes = [0.0; 16];
+            self.store(&mut lanes);
+            to.copy_from_slice(&lanes[..to.len()]);
+        }
+    }
 }
 
 /// Eight lanes of plain code.
@@ -111,6 +167,16 @@ unsafe impl Vector for Plain {
             *o += x * y;
         }
         Self(out)
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + b.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] - b.0[i]))
     }
 }
 
@@ -152,6 +218,18 @@ pub(crate) mod x86 {
             // SAFETY: the caller has FMA.
             Self(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
         }
+
+        #[inline(always)]
+        unsafe fn add(self, b: Self) -> Self {
+            // SAFETY: the caller has AVX2.
+            Self(unsafe { _mm256_add_ps(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            // SAFETY: the caller has AVX2.
+            Self(unsafe { _mm256_sub_ps(self.0, b.0) })
+        }
     }
 
     /// Sixteen lanes of AVX-512.
@@ -186,6 +264,18 @@ pub(crate) mod x86 {
         unsafe fn mul_add(self, b: Self, c: Self) -> Self {
             // SAFETY: the caller has AVX-512 F.
             Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, b: Self) -> Self {
+            // SAFETY: the caller has AVX-512 F.
+            Self(unsafe { _mm512_add_ps(self.0, b.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            // SAFETY: the caller has AVX-512 F.
+            Self(unsafe { _mm512_sub_ps(self.0, b.0) })
         }
     }
 }

@@ -1,0 +1,269 @@
+//! 3x3 convolutions with 16 multiplications for 4 outputs instead of 36 (Winograd 1980; Lavin and
+//! Gray 2016, F(2x2, 3x3)).
+//!
+//! ```text
+//! Y = A^T [ (G g G^T) . (B^T d B) ] A          d: 4x4 inputs, g: 3x3 weights, Y: 2x2 outputs
+//! ```
+//! Summed over input channels, the products of each of the 16 places are a matrix product over tiles.
+//! The transformed inputs of some tiles stay in the second-level cache, the products of a block of
+//! tiles in the first: neither ever goes to memory. The transforms only add and halve, and the result
+//! differs from direct summation by a few roundings.
+
+mod transform;
+mod weight_gradient;
+
+pub(super) use weight_gradient::grad_weight;
+
+use super::{Conv2d, Weights};
+use crate::product::{Block, even_blocks, rows_times, with_rows};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86::{Avx2, Avx512};
+use crate::simd::{Level, Plain, Vector};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use transform::{OutputPlace, Patch, input_tile, output_tile};
+
+/// Places of a transformed tile.
+const PLACES: usize = 16;
+
+/// Numbers of transformed input that one task holds: a quarter of a second-level cache of 2 MiB.
+const TASK_NUMBERS: usize = 1 << 17;
+
+/// Rows of the largest block.
+const MOST_ROWS: usize = 12;
+
+/// Whether a convolution is one that this file does, and does faster than direct summation. It must
+/// not depend on the batch: an image's result may not.
+pub(super) fn suits(conv: &Conv2d) -> bool {
+    conv.kernel == [3, 3]
+        && conv.stride == 1
+        && conv.c_in >= 16
+        && conv.c_out >= 16
+        && conv.pad.iter().all(|&pad| pad <= 2)
+}
+
+/// Tiles of an image: rows and columns of 2x2 outputs.
+fn tiles(conv: &Conv2d) -> [usize; 2] {
+    conv.output_size().map(|n| n.div_ceil(2))
+}
+
+/// Numbers between two tiles of the transformed input. Whole vectors, and never a multiple of a page's
+/// eighth: such strides would share few places of the first-level cache.
+fn tile_stride(c_in: usize, lanes: usize) -> usize {
+    c_in.next_multiple_of(lanes) + 16
+}
+
+/// Whole images, or rows of tiles of one image: what one task computes.
+struct Share {
+    images: usize,
+    rows: usize,
+}
+
+fn share(conv: &Conv2d) -> Share {
+    let [rows, cols] = tiles(conv);
+    let budget = (TASK_NUMBERS / (PLACES * conv.c_in)).max(12);
+    if rows * cols >= budget {
+        let rows = (budget / cols).clamp(1, rows);
+        return Share { images: 1, rows };
+    }
+    // At least eight tasks, where there are so many images.
+    let images = (budget / (rows * cols)).clamp(1, conv.batch.div_ceil(8));
+    Share { images, rows }
+}
+
+thread_local! {
+    /// Scratch memory of a thread, reused from call to call.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` with `len` numbers of any value.
+fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0.0);
+        }
+        work(&mut scratch[..len])
+    })
+}
+
+/// `y = conv(x, weights) + bias`; `bias` may be empty.
+pub(super) fn forward(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    weights: &Weights,
+    bias: &[f32],
+    y: &mut [f32],
+) {
+    let lanes = level.lanes();
+    let n = 2 * lanes;
+    let packed = transform::pack_weights(conv, weights, lanes);
+    let mut whole_bias = vec![0.0; conv.c_out.div_ceil(n) * n];
+    whole_bias[..bias.len()].copy_from_slice(bias);
+    let (share, [_, width]) = (share(conv), conv.output_size());
+    let x_image = conv.size[0] * conv.size[1] * conv.c_in;
+    let y_image = conv.output_len() / conv.batch.max(1);
+    let work = |first_row: usize, x: &[f32], y: &mut [f32]| {
+        let task = Task {
+            conv,
+            x,
+            packed: &packed,
+            bias: &whole_bias,
+            first_row,
+        };
+        with_scratch(task.scratch_len(y, lanes), |scratch| match level {
+            // SAFETY: the entry of the module checked that the machine has AVX-512.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512(&task, y, scratch) },
+            // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2(&task, y, scratch) },
+            // SAFETY: plain code runs everywhere.
+            _ => unsafe { task.run::<Plain, 4>(y, scratch) },
+        });
+    };
+    y.par_chunks_mut(share.images * y_image)
+        .zip(x.par_chunks(share.images * x_image))
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
+        .for_each(|(y, x)| {
+            if share.images > 1 {
+                return work(0, x, y);
+            }
+            y.par_chunks_mut(share.rows * 2 * width * conv.c_out)
+                .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
+                .enumerate()
+                .for_each(|(i, y)| work(i * share.rows, x, y));
+        });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn avx512(task: &Task, y: &mut [f32], scratch: &mut [f32]) {
+    // SAFETY: this function runs only where its features were detected.
+    unsafe { task.run::<Avx512, 12>(y, scratch) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(task: &Task, y: &mut [f32], scratch: &mut [f32]) {
+    // SAFETY: this function runs only where its features were detected.
+    unsafe { task.run::<Avx2, 6>(y, scratch) }
+}
+
+/// Some whole images, or some rows of tiles of one.
+struct Task<'a> {
+    conv: &'a Conv2d,
+    x: &'a [f32],
+    /// See [`transform::pack_weights`].
+    packed: &'a [f32],
+    bias: &'a [f32],
+    /// The first row of tiles.
+    first_row: usize,
+}
+
+impl Task<'_> {
+    /// Images, and rows and columns of tiles in each, of a task that writes `y`.
+    fn tiles(&self, y: &[f32]) -> [usize; 3] {
+        let conv = self.conv;
+        let images = self.x.len() / (conv.size[0] * conv.size[1] * conv.c_in);
+        let pixel_rows = y.len() / images / (conv.output_size()[1] * conv.c_out);
+        [images, pixel_rows.div_ceil(2), tiles(conv)[1]]
+    }
+
+    /// Transformed inputs of all tiles, and the products of one block.
+    fn scratch_len(&self, y: &[f32], lanes: usize) -> usize {
+        let count: usize = self.tiles(y).iter().product();
+        PLACES * (count * tile_stride(self.conv.c_in, lanes) + MOST_ROWS * 2 * lanes)
+    }
+
+    /// # Safety
+    /// The machine has the instruction set of `V`, with registers for `M` rows.
+    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    #[inline(always)]
+    unsafe fn run<V: Vector, const M: usize>(&self, y: &mut [f32], scratch: &mut [f32]) {
+        let (conv, n) = (self.conv, 2 * V::LANES);
+        let [images, rows, cols] = self.tiles(y);
+        let (x_image, y_image) = (self.x.len() / images, y.len() / images);
+        let width = conv.output_size()[1];
+        let (count, stride) = (images * rows * cols, tile_stride(conv.c_in, V::LANES));
+        let (inputs, products) = scratch.split_at_mut(PLACES * count * stride);
+        for tile in 0..count {
+            let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
+            let patch = Patch {
+                x: &self.x[image * x_image..][..x_image],
+                size: conv.size,
+                channels: conv.c_in,
+                top: (2 * (self.first_row + row)) as isize - conv.pad[0] as isize,
+                left: (2 * col) as isize - conv.pad[2] as isize,
+            };
+            // SAFETY: the caller has the instruction set; there are `count` tiles in each of the 16
+            // places of `inputs`.
+            unsafe { input_tile::<V>(&patch, &mut inputs[tile * stride..], count * stride) };
+        }
+        for block in 0..conv.c_out.div_ceil(n) {
+            let packed = &self.packed[block * PLACES * conv.c_in * n..][..PLACES * conv.c_in * n];
+            let bias = &self.bias[block * n..][..n];
+            for (from, len) in even_blocks(count, M) {
+                let gemm = Gemm {
+                    inputs: &inputs[from * stride..],
+                    place: count * stride,
+                    stride,
+                    packed,
+                    k: conv.c_in,
+                };
+                // SAFETY: the caller has the instruction set, and the slices their lengths.
+                unsafe { with_rows!(len, multiply::<V>(&gemm, products)) };
+                for i in 0..len {
+                    let tile = from + i;
+                    let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
+                    let place = OutputPlace {
+                        y: &mut y[image * y_image..][..y_image],
+                        width,
+                        channels: conv.c_out,
+                        row: 2 * row,
+                        col: 2 * col,
+                        channel: block * n,
+                    };
+                    // SAFETY: the caller has the instruction set; every place has `len` rows.
+                    unsafe { output_tile::<V>(&products[i * n..], len * n, bias, place) };
+                }
+            }
+        }
+    }
+}
+
+/// The product of some tiles with a block of output channels, at every place.
+struct Gemm<'a> {
+    inputs: &'a [f32],
+    /// Numbers between two places of `inputs`, and between two tiles.
+    place: usize,
+    stride: usize,
+    /// `[16][C_in][N]`.
+    packed: &'a [f32],
+    k: usize,
+}
+
+/// Writes `[16][M][N]`.
+///
+/// # Safety
+/// The machine has the instruction set of `V`; `gemm.inputs` has `M` tiles.
+#[inline(always)]
+unsafe fn multiply<V: Vector, const M: usize>(gemm: &Gemm, products: &mut [f32]) {
+    let n = 2 * V::LANES;
+    assert!(gemm.inputs.len() >= (PLACES - 1) * gemm.place + (M - 1) * gemm.stride + gemm.k);
+    assert!(gemm.packed.len() >= PLACES * gemm.k * n && products.len() >= PLACES * M * n);
+    for place in 0..PLACES {
+        // SAFETY: the asserted lengths hold all that is read and written.
+        unsafe {
+            let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+            let a = gemm.inputs.as_ptr().add(place * gemm.place);
+            let b = gemm.packed.as_ptr().add(place * gemm.k * n);
+            rows_times(a, gemm.stride, b, gemm.k, &mut block);
+            let out = products.as_mut_ptr().add(place * M * n);
+            for (m, sums) in block.into_iter().enumerate() {
+                sums[0].write(out.add(m * n));
+                sums[1].write(out.add(m * n + V::LANES));
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The gradient of the weights: at each of the 16 places, transformed inputs times transformed
+//! gradients, summed over tiles.
+//!
+//! ```text
+//! dg = G^T [ sum over tiles of (B^T d B) . (A dY A^T) ] G
+//! ```
+//! A task has a share of the images and 64 output channels; its sums lie in its own memory, and the
+//! shares are added in order, so that the result does not depend on who computed what.
+
+use super::transform::{Patch, g_transposed, gradient_tile, input_tile};
+use super::{PLACES, TASK_NUMBERS, tile_stride, tiles, with_scratch};
+use crate::conv2d::Conv2d;
+use crate::product::{Block, columns_times, even_blocks, with_rows};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86::{Avx2, Avx512};
+use crate::simd::{Level, Plain, Vector};
+use rayon::prelude::*;
+
+/// Output channels of a task: whole blocks for every instruction set.
+const TASK_CHANNELS: usize = 64;
+
+/// Tasks that a convolution is cut into at least, where it has so many images.
+const TASKS: usize = 8;
+
+/// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`.
+pub(in crate::conv2d) fn grad_weight(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    grad: &[f32],
+    weight_out: &mut [f32],
+) {
+    let n = 2 * level.lanes();
+    let ranges = conv.c_out.div_ceil(TASK_CHANNELS);
+    let shares = TASKS.div_ceil(ranges).min(conv.batch).max(1);
+    let x_image = conv.size[0] * conv.size[1] * conv.c_in;
+    let grad_image = conv.output_len() / conv.batch.max(1);
+    // Share after share, each with all ranges of channels.
+    let sums: Vec<Vec<f32>> = (0..shares * ranges)
+        .into_par_iter()
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
+        .map(|i| {
+            let (share, range) = (i / ranges, i % ranges);
+            let [from, to] = [share, share + 1].map(|s| s * conv.batch / shares);
+            let channel = range * TASK_CHANNELS;
+            let channels = TASK_CHANNELS.min(conv.c_out - channel);
+            let mut task = Task {
+                conv,
+                x: &x[from * x_image..to * x_image],
+                grad: &grad[from * grad_image..to * grad_image],
+                channel,
+                channels,
+                sums: vec![0.0; channels.div_ceil(n) * PLACES * conv.c_in * n],
+            };
+            with_scratch(task.scratch_len(level.lanes()), |scratch| match level {
+                // SAFETY: the entry of the module checked that the machine has AVX-512.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => unsafe { avx512(&mut task, scratch) },
+                // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => unsafe { avx2(&mut task, scratch) },
+                // SAFETY: plain code runs everywhere.
+                _ => unsafe { task.run::<Plain, 4>(scratch) },
+            });
+            task.sums
+        })
+        .collect();
+    finish(conv, &sums, ranges, n, weight_out);
+}
+
+/// Adds the shares and turns them into gradients of the windows.
+fn finish(conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, n: usize, weight_out: &mut [f32]) {
+    let c_in = conv.c_in;
+    weight_out
+        .par_chunks_mut(n * c_in * 9)
+        .enumerate()
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
+        .for_each(|(block, out)| {
+            let (range, inner) = (block * n / TASK_CHANNELS, block * n % TASK_CHANNELS / n);
+            let size = PLACES * c_in * n;
+            let mut total = sums[range][inner * size..][..size].to_vec();
+            for share in sums.chunks_exact(ranges).skip(1) {
+                for (total, &sum) in total.iter_mut().zip(&share[range][inner * size..][..size]) {
+                    *total += sum;
+                }
+            }
+            for (lane, out) in out.chunks_exact_mut(c_in * 9).enumerate() {
+                for (ci, out) in out.chunks_exact_mut(9).enumerate() {
+                    let u = std::array::from_fn(|place| total[(place * c_in + ci) * n + lane]);
+                    out.copy_from_slice(&g_transposed(u));
+                }
+            }
+        });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn avx512(task: &mut Task, scratch: &mut [f32]) {
+    // SAFETY: this function runs only where its features were detected.
+    unsafe { task.run::<Avx512, 12>(scratch) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(task: &mut Task, scratch: &mut [f32]) {
+    // SAFETY: this function runs only where its features were detected.
+    unsafe { task.run::<Avx2, 6>(scratch) }
+}
+
+/// Some images and some output channels.
+struct Task<'a> {
+    conv: &'a Conv2d,
+    x: &'a [f32],
+    grad: &'a [f32],
+    channel: usize,
+    channels: usize,
+    /// `[channels / N][16][C_in][N]`.
+    sums: Vec<f32>,
+}
+
+impl Task<'_> {
+    fn image_tiles(&self) -> usize {
+        tiles(self.conv).iter().product()
+    }
+
+    fn images(&self) -> usize {
+        self.x.len() / (self.conv.size[0] * self.conv.size[1] * self.conv.c_in)
+    }
+
+    /// Tiles that are transformed at once.
+    fn strip(&self) -> usize {
+        let all = self.images() * self.image_tiles();
+        (TASK_NUMBERS / (PLACES * self.conv.c_in)).max(16).min(all)
+    }
+
+    /// Numbers between two tiles of the inputs, and of the gradients.
+    fn strides(&self, lanes: usize) -> [usize; 2] {
+        [self.conv.c_in, self.channels].map(|c| tile_stride(c.next_multiple_of(2 * lanes), lanes))
+    }
+
+    /// Transformed inputs and gradients of a strip.
+    fn scratch_len(&self, lanes: usize) -> usize {
+        PLACES * self.strip() * self.strides(lanes).iter().sum::<usize>()
+    }
+
+    /// # Safety
+    /// The machine has the instruction set of `V`, with registers for `M` rows.
+    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    #[inline(always)]
+    unsafe fn run<V: Vector, const M: usize>(&mut self, scratch: &mut [f32]) {
+        let (c_in, n) = (self.conv.c_in, 2 * V::LANES);
+        let (all, strip) = (self.images() * self.image_tiles(), self.strip());
+        let [x_stride, g_stride] = self.strides(V::LANES);
+        let (inputs, gradients) = scratch.split_at_mut(PLACES * strip * x_stride);
+        for first in (0..all).step_by(strip) {
+            let count = strip.min(all - first);
+            for i in 0..count {
+                let at = Place::of(first + i, tiles(self.conv));
+                // SAFETY: the caller has the instruction set; each place has `strip` tiles.
+                unsafe {
+                    let to = &mut inputs[i * x_stride..];
+                    input_tile::<V>(&self.patch(&at), to, strip * x_stride);
+                    let to = &mut gradients[i * g_stride..];
+                    self.gradient::<V>(&at, to, strip * g_stride);
+                }
+            }
+            for (block, sums) in self.sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
+                for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
+                    let product = Product {
+                        inputs: &inputs[place * strip * x_stride..][..count * x_stride],
+                        x_stride,
+                        gradients: &gradients[place * strip * g_stride + block * n..],
+                        g_stride,
+                        count,
+                    };
+                    for (from, len) in even_blocks(c_in, M) {
+                        let sums = &mut sums[from * n..][..len * n];
+                        // SAFETY: the caller has the instruction set, and the slices their lengths.
+                        unsafe { with_rows!(len, add_products::<V>(&product, from, sums)) };
+                    }
+                }
+            }
+        }
+    }
+
+    fn patch(&self, at: &Place) -> Patch<'_> {
+        let conv = self.conv;
+        let len = conv.size[0] * conv.size[1] * conv.c_in;
+        Patch {
+            x: &self.x[at.image * len..][..len],
+            size: conv.size,
+            channels: conv.c_in,
+            top: (2 * at.row) as isize - conv.pad[0] as isize,
+            left: (2 * at.col) as isize - conv.pad[2] as isize,
+        }
+    }
+
+    /// `A dY A^T` of the task's channels, with zeros outside the image and up to whole vectors.
+    ///
+    /// # Safety
+    /// The machine has the instruction set of `V`.
+    #[inline(always)]
+    unsafe fn gradient<V: Vector>(&self, at: &Place, out: &mut [f32], place: usize) {
+        let conv = self.conv;
+        let [height, width] = conv.output_size();
+        let image = &self.grad[at.image * height * width * conv.c_out..];
+        assert!(out.len() >= 15 * place + self.channels.next_multiple_of(2 * V::LANES));
+        for from in (0..self.channels.next_multiple_of(2 * V::LANES)).step_by(V::LANES) {
+            let lanes = V::LANES.min(self.channels.saturating_sub(from));
+            // SAFETY: the caller has the instruction set; `out` was checked above.
+            unsafe {
+                let mut pixels = [V::splat(0.0); 4];
+                for (i, to) in pixels.iter_mut().enumerate() {
+                    let (row, col) = (2 * at.row + i / 2, 2 * at.col + i % 2);
+                    if row < height && col < width && lanes > 0 {
+                        let pixel = (row * width + col) * conv.c_out + self.channel + from;
+                        *to = V::read_some(&image[pixel..][..lanes]);
+                    }
+                }
+                for (p, t) in gradient_tile(pixels).into_iter().enumerate() {
+                    t.write(out.as_mut_ptr().add(p * place + from));
+                }
+            }
+        }
+    }
+}
+
+/// Which tile of which image.
+struct Place {
+    image: usize,
+    row: usize,
+    col: usize,
+}
+
+impl Place {
+    fn of(tile: usize, [rows, cols]: [usize; 2]) -> Self {
+        Self {
+            image: tile / (rows * cols),
+            row: tile / cols % rows,
+            col: tile % cols,
+        }
+    }
+}
+
+/// Inputs and gradients of some tiles at one place.
+struct Product<'a> {
+    inputs: &'a [f32],
+    x_stride: usize,
+    gradients: &'a [f32],
+    g_stride: usize,
+    count: usize,
+}
+
+/// Adds the products of `M` input channels from `from` to `sums`, `[M][N]`.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+unsafe fn add_products<V: Vector, const M: usize>(
+    product: &Product,
+    from: usize,
+    sums: &mut [f32],
+) {
+    let (n, last) = (2 * V::LANES, product.count - 1);
+    assert!(sums.len() == M * n);
+    assert!(product.inputs.len() >= last * product.x_stride + from + M);
+    assert!(product.gradients.len() >= last * product.g_stride + n);
+    // SAFETY: the asserted lengths hold all that is read and written.
+    unsafe {
+        let sums = sums.as_mut_ptr();
+        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+        for (m, block) in block.iter_mut().enumerate() {
+            let row = sums.add(m * n);
+            *block = [V::read(row), V::read(row.add(V::LANES))];
+        }
+        columns_times(
+            product.inputs.as_ptr().add(from),
+            product.x_stride,
+            product.gradients.as_ptr(),
+            product.g_stride,
+            product.count,
+            &mut block,
+        );
+        for (m, row) in block.into_iter().enumerate() {
+            row[0].write(sums.add(m * n));
+            row[1].write(sums.add(m * n + V::LANES));
+        }
+    }
+}
