@@ -1,7 +1,7 @@
 //! The command `smd`: train, sample and measure few-step diffusion models.
 
-// A reader that stops reading (`smd info RUN | head`) is no panic: write with `writeln!` and `?`.
-#![deny(clippy::print_stdout)]
+// A reader that stops reading (`smd info RUN | head`) is no panic: write with `writeln!` and `?`, and to stderr with `say`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod commands;
 mod device;
@@ -11,7 +11,9 @@ mod output;
 mod progress;
 mod report;
 mod run_folder;
+mod say;
 
+use crate::say::say;
 use clap::{Parser, Subcommand};
 use std::io;
 use std::process::ExitCode;
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("smd: {error:#}");
+            say(format!("smd: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -11,7 +11,7 @@ mod npz;
 mod points;
 
 pub use file::write_beside;
-pub use folder::{create_out_dir, remove_samples};
+pub use folder::{create_out_dir, remove_older_samples};
 pub use grid::{VIEW_SIDE, grid};
 pub use images::{Images, write_png};
 pub use npz::{write_npz, write_npz_vectors};

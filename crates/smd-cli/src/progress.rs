@@ -1,6 +1,7 @@
 //! Progress on stderr: done, rate and time left, as a bar, or as a line every ten seconds where stderr
 //! is no terminal (a job's log, `2> log`).
 
+use crate::say::say;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ impl Progress {
         self.bar.set_message(message.to_owned());
         if self.bar.is_hidden() && self.last_line.get().elapsed() >= LINE_EVERY {
             self.last_line.set(Instant::now());
-            eprintln!("{}", self.line(message));
+            say(self.line(message));
         }
     }
 

@@ -1,11 +1,11 @@
-//! Two-dimensional convolution, channels last, by direct accumulation in registers.
+//! Two-dimensional convolution, channels last.
 //!
-//! Activations are `[B, H, W, C]`, weights PyTorch's `[C_out, C_in, kH, kW]`. A block of output
-//! pixels times two vectors of output channels stays in registers while the kernel window and the
-//! input channels stream by; weights are packed so that the inner loop reads them in order. Nothing
-//! like an im2col matrix is formed. The gradient of the input is a convolution of the output's
-//! gradient with turned weights; the gradient of the weights has its own kernel
-//! ([`grad_weight`]).
+//! Activations are `[B, H, W, C]`, weights PyTorch's `[C_out, C_in, kH, kW]`. 3x3 windows of stride 1
+//! go the way of Winograd (`winograd.rs`), all others are summed directly: a block of output pixels
+//! times two vectors of output channels stays in registers while the window and the input channels
+//! stream by; weights are packed so that the inner loop reads them in order. Nothing like an im2col
+//! matrix is formed. The gradient of the input is a convolution of the output's gradient with turned
+//! weights; that of the weights has its own kernels ([`grad_weight`]).
 
 mod forward;
 mod weight_gradient;
@@ -64,6 +64,7 @@ impl Conv2d {
     }
 
     fn input_len(&self) -> usize {
+        assert!(self.batch > 0, "conv2d: no image");
         self.batch * self.size[0] * self.size[1] * self.c_in
     }
 
@@ -108,7 +109,7 @@ impl Conv2d {
 /// - `y`: `[B, H', W', C_out]`
 ///
 /// # Panics
-/// If a slice does not have its length.
+/// If a slice does not have its length, or there is no image.
 pub fn forward(conv: &Conv2d, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
     forward_at(simd::level(), conv, x, weight, bias, y);
 }
@@ -143,7 +144,7 @@ pub fn forward_at(
 /// - `out`: `[B, H, W, C_in]`
 ///
 /// # Panics
-/// If a slice does not have its length, or the padding is as large as the window.
+/// If a slice does not have its length, there is no image, or the padding is as large as the window.
 pub fn grad_input(conv: &Conv2d, grad: &[f32], weight: &[f32], out: &mut [f32]) {
     grad_input_at(simd::level(), conv, grad, weight, out);
 }
@@ -177,7 +178,7 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
 /// - `weight_out`: `[C_out, C_in, kH, kW]`, `bias_out`: `[C_out]` or empty for none
 ///
 /// # Panics
-/// If a slice does not have its length.
+/// If a slice does not have its length, or there is no image.
 pub fn grad_weight(
     conv: &Conv2d,
     x: &[f32],

@@ -1,4 +1,4 @@
-//! As many multiply-adds as the registers allow: the machine's peak, which no kernel passes.
+//! As many multiply-adds as the registers allow: the machine's peak.
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::x86::{Avx2, Avx512};

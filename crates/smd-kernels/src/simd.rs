@@ -285,10 +285,10 @@ pub(crate) mod x86 {
 /// The body must be simple loops: the compiler turns them into vectors of the width at hand. The
 /// first argument of the generated function is the [`Level`].
 macro_rules! compiled_for_each_level {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$doc:meta])* $visible:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $out)? {
+        $visible fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn body($($arg: $ty),*) $(-> $out)? $body

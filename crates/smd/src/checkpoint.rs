@@ -32,6 +32,16 @@ pub enum Weights {
     Ema(String),
 }
 
+impl From<&str> for Weights {
+    /// "none" for the weights themselves, else the average of that decay.
+    fn from(name: &str) -> Self {
+        match name {
+            "none" => Self::Raw,
+            name => Self::Ema(name.into()),
+        }
+    }
+}
+
 /// The state of a run; its numbers are rows over all parameters.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {

@@ -199,8 +199,13 @@ impl RunConfig {
                 format!("is {shape:?}, but the examples are {found:?}; leave it out of a new run");
             return Err(ConfigError::invalid("data.shape", problem));
         }
-        self.data.shape = Some(found);
-        self.validate()
+        let is_new = self.data.shape.replace(found).is_none();
+        self.validate()?;
+        if is_new {
+            self.net.check_attention(found[0])?;
+            self.kernel.check_attention(found[0])?;
+        }
+        Ok(())
     }
 
     /// `[H, W, C]` of an example.

@@ -23,7 +23,7 @@ pub struct BenchArgs {
     #[command(flatten)]
     source: ConfigSource,
     /// With soft mixture denoising. Default: as in the config.
-    #[arg(long, overrides_with = "no_smd")]
+    #[arg(long, conflicts_with = "no_smd")]
     smd: bool,
     /// With one Gaussian.
     #[arg(long)]

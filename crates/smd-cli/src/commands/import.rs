@@ -21,7 +21,7 @@ pub struct AuthorsArgs {
     /// Their checkpoint.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The checkpoint to write.
+    /// The checkpoint to write; must not exist.
     #[arg(long, value_name = "CKPT")]
     out: PathBuf,
     /// Attention heads; run_smd.sh has 4.
@@ -55,6 +55,11 @@ pub struct AuthorsArgs {
 
 pub fn run(command: ImportCommand) -> anyhow::Result<()> {
     let ImportCommand::Authors(args) = command;
+    anyhow::ensure!(
+        !args.out.exists(),
+        "{} exists already; choose another --out",
+        args.out.display()
+    );
     let options = Options {
         heads: args.heads,
         d_head: args.d_head,

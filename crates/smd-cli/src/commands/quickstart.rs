@@ -53,11 +53,17 @@ struct Trained {
 
 pub fn run(args: QuickstartArgs, device: &Device) -> anyhow::Result<()> {
     let size = Size { quick: args.quick };
+    let page = args.out.join("report.html");
+    // Again into the folder of an earlier page, but into no other that holds something.
     fs::create_dir_all(&args.out)
         .with_context(|| format!("creating the folder {}", args.out.display()))?;
-    let page = args.out.join("report.html");
-    // Written before the work, so that a folder that cannot be written is known now.
-    output::write_file(&page, b"smd quickstart is still running\n")?;
+    anyhow::ensure!(
+        page.exists() || fs::read_dir(&args.out)?.next().is_none(),
+        "{} holds other files; choose an empty or a new folder for --out",
+        args.out.display()
+    );
+    smd::files::check_writable(&args.out)
+        .with_context(|| format!("cannot write to {}", args.out.display()))?;
     let started = Instant::now();
 
     let mixture = GaussianMixture::grid_7x7();

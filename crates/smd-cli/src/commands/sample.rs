@@ -8,6 +8,7 @@ use smd::eval::modes::mode_report;
 use smd::host;
 use smd::noise::NoiseSource;
 use smd::sampler::{self, SampleConfig, SamplerKind, Spacing};
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -103,18 +104,11 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let config = chain(&args, &checkpoint.config().sample)?;
     config.validate(checkpoint.config().schedule.steps)?;
-    output::create_out_dir(&args.out, args.overwrite)?;
-    let weights = match args.ema.as_deref() {
-        None => Weights::Best,
-        Some("none") => Weights::Raw,
-        Some(name) => Weights::Ema(name.into()),
-    };
+    let weights = args.ema.as_deref().map_or(Weights::Best, Weights::from);
     let average = checkpoint.average(&weights)?;
+    output::create_out_dir(&args.out, args.overwrite)?;
     let model = checkpoint.denoiser(&weights, device)?;
     let shape = checkpoint.config().shape()?;
-    if args.overwrite {
-        output::remove_samples(&args.out)?;
-    }
 
     let seeds: Vec<u64> = args.seeds.0.clone().collect();
     let steps = config.visited(checkpoint.config().schedule.steps).len();
@@ -129,6 +123,7 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     };
     let mut all = Vec::new();
     let mut done = 0;
+    let mut written = HashSet::new();
     for seeds in seeds.chunks(args.batch.get()) {
         let noise = NoiseSource::new(0, seeds.to_vec(), device);
         let drawn = sampler::sample(&model, &config, shape, &noise, |step| {
@@ -142,7 +137,9 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
         if !args.npz && !vectors {
             let images = output::Images::from_unit(&drawn, shape)?;
             for (i, seed) in seeds.iter().enumerate() {
-                output::write_png(&args.out.join(format!("{seed:06}.png")), &images.get(i))?;
+                let name = format!("{seed:06}.png");
+                output::write_png(&args.out.join(&name), &images.get(i))?;
+                written.insert(name);
             }
         }
         done += seeds.len();
@@ -152,6 +149,9 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     progress.finish();
 
     let npz = args.out.join("samples.npz");
+    if vectors || args.npz {
+        written.insert("samples.npz".into());
+    }
     if vectors {
         output::write_npz_vectors(&npz, &all, shape[2])?;
     } else if args.npz {
@@ -164,6 +164,10 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
             all.len().min(GRID * len)
         };
         output::write_view(&args.out.join("grid.png"), &all[..shown], shape)?;
+        written.insert("grid.png".into());
+    }
+    if args.overwrite {
+        output::remove_older_samples(&args.out, &written)?;
     }
     let mut out = io::stdout().lock();
     writeln!(

@@ -5,12 +5,14 @@ use crate::metrics::{EventWriter, Metrics};
 use crate::output;
 use crate::progress::Progress;
 use crate::run_folder::RunFolder;
+use crate::say::say;
 use anyhow::Context;
 use burn::tensor::Device;
 use serde_json::json;
 use smd::checkpoint::{self, Checkpoint};
-use smd::config;
+use smd::config::{self, RunConfig};
 use smd::data::Examples;
+use smd::denoise::KernelConfig;
 use smd::noise::NoiseSource;
 use smd::train::{StepReport, Trainer};
 use smd::{host, sampler};
@@ -60,26 +62,22 @@ pub fn run(args: TrainArgs, device: &Device) -> anyhow::Result<()> {
 fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     let (mut config, name) = args.source.read()?;
     if args.smd {
+        anyhow::ensure!(
+            !matches!(config.kernel, KernelConfig::Mixture(_)),
+            "--smd and kernel.kind = \"mixture\" are two kernels; keep one"
+        );
         config.add_soft_mixture();
     }
-    // Absolute, so that a run is resumed from any folder.
-    if let Some(data) = args.data.as_ref().or(config.data.path.as_ref()) {
-        let absolute =
-            std::path::absolute(data).with_context(|| format!("finding {}", data.display()))?;
-        config.data.path = Some(absolute);
-        if args.data.is_some() {
-            config.data.mixture = None;
-        }
+    if let Some(data) = &args.data {
+        config.data.path = Some(data.clone());
+        config.data.mixture = None;
     }
+    make_path_absolute(&mut config)?;
     config.data.skip_bad |= args.skip_bad;
     config.validate()?;
     let examples = config.resolve()?;
     if args.dry_run {
-        let mut out = io::stdout().lock();
-        // Of the data, not of the config: in a file it would pin `data.size`.
-        writeln!(out, "# data.shape = {:?}", config.shape()?)?;
-        out.write_all(config.unfitted().to_toml().as_bytes())?;
-        return Ok(());
+        return print_config(config);
     }
     let text = config.to_toml();
     let folder = match &args.out {
@@ -105,11 +103,8 @@ fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
             .with_context(|| format!("reading {}", run.join("config.toml").display()))?,
     };
     let mut config = config::set(&text, &run.display().to_string(), &args.source.settings)?;
+    make_path_absolute(&mut config)?;
     let examples = config.resolve()?;
-    if args.dry_run {
-        io::stdout().write_all(config.to_toml().as_bytes())?;
-        return Ok(());
-    }
     let text = config.to_toml();
     let trainer = match &checkpoint {
         Some(checkpoint) => {
@@ -117,8 +112,38 @@ fn resume(run: &Path, args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         }
         None => Trainer::new(config, examples, device)?,
     };
+    if args.dry_run {
+        return print_config(trainer.config().clone());
+    }
+    if trainer.step() == trainer.config().train.steps {
+        // Nothing is written: the files say how it was trained.
+        say(format!(
+            "{} is done at step {}; go on with --set train.steps=N",
+            run.display(),
+            trainer.step()
+        ));
+        return Ok(());
+    }
     output::write_file(&folder.config(), text.as_bytes())?;
     train(trainer, &folder)
+}
+
+/// So that a run is resumed from any folder.
+fn make_path_absolute(config: &mut RunConfig) -> anyhow::Result<()> {
+    if let Some(path) = &mut config.data.path {
+        *path =
+            std::path::absolute(&*path).with_context(|| format!("finding {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Prints the config as it is used.
+fn print_config(config: RunConfig) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    // Of the data, not of the config: in a file it would pin `data.size`.
+    writeln!(out, "# data.shape = {:?}", config.shape()?)?;
+    out.write_all(config.unfitted().to_toml().as_bytes())?;
+    Ok(())
 }
 
 /// Runs to the last step, or to Ctrl-C.
@@ -154,12 +179,14 @@ fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
     progress.finish();
     let run = folder.path().display();
     if trainer.step() < config.train.steps {
-        eprintln!(
+        say(format!(
             "stopped at step {}; go on with `smd train --resume {run}`",
             trainer.step()
-        );
+        ));
     } else {
-        eprintln!("done; draw images with `smd sample {run} --out samples`");
+        say(format!(
+            "done; draw images with `smd sample {run} --out samples`"
+        ));
     }
     Ok(())
 }
@@ -203,22 +230,22 @@ fn describe(trainer: &Trainer, folder: &RunFolder) {
     let examples = match trainer.examples() {
         Examples::Images(images) => {
             if let Some(first) = images.skipped.first() {
-                eprintln!(
+                say(format!(
                     "left out {} images, the first {}: {}",
                     images.skipped.len(),
                     first.path.display(),
                     first.reason
-                );
+                ));
             }
             format!("{} images of {height}x{width}x{channels}", images.len())
         }
         Examples::Mixture(mixture) => format!("a mixture in {} dimensions", mixture.dim()),
     };
-    eprintln!(
+    say(format!(
         "{} parameters on {examples}, in {}",
         trainer.parameters(),
         folder.path().display()
-    );
+    ));
 }
 
 /// A flag that the first Ctrl-C raises; the second one ends the program.
@@ -229,7 +256,7 @@ fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nfinishing the step and saving; Ctrl-C again to stop at once");
+        say("\nfinishing the step and saving; Ctrl-C again to stop at once");
     })
     .context("listening for Ctrl-C")?;
     Ok(stop)
@@ -269,10 +296,10 @@ fn draw(trainer: &Trainer, folder: &RunFolder, log: &mut Log) -> anyhow::Result<
     ));
     if let Some(bad) = drawn.iter().find(|x| !x.is_finite()) {
         // Early averages may diverge over a long chain; the training itself is finite.
-        eprintln!(
+        say(format!(
             "no picture at step {}: a sample has the value {bad}",
             trainer.step()
-        );
+        ));
         return Ok(());
     }
     let path = folder

@@ -1,5 +1,6 @@
 //! The folder that samples go to.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::file::cannot_write;
 
 /// Makes sure that `path` is a folder that can be written, and empty unless `overwrite` is set.
 ///
-/// Nothing is removed; that is for [`remove_samples`], when nothing else can fail any more.
+/// Nothing is removed; that is for [`remove_older_samples`], when the new ones are there.
 ///
 /// # Errors
 /// A folder that holds something, cannot be created or cannot be written, or a file of that name.
@@ -33,16 +34,18 @@ pub fn create_out_dir(path: &Path, overwrite: bool) -> Result<()> {
     files::check_writable(path).map_err(|error| cannot_write(&path.join("*"), error.into()))
 }
 
-/// Removes what earlier calls of `smd sample` wrote to `folder`, and nothing else.
+/// Removes what earlier calls of `smd sample` wrote to `folder` and this one did not write again, and
+/// nothing else.
 ///
 /// # Errors
 /// A folder that cannot be read or written.
-pub fn remove_samples(folder: &Path) -> Result<()> {
+pub fn remove_older_samples(folder: &Path, written: &HashSet<String>) -> Result<()> {
     let read = || format!("cannot read {}", folder.display());
     for entry in fs::read_dir(folder).with_context(read)? {
         let entry = entry.with_context(read)?;
         let is_file = entry.file_type().with_context(read)?.is_file();
-        if is_file && entry.file_name().to_str().is_some_and(is_sample) {
+        let is_older = |name: &str| is_sample(name) && !written.contains(name);
+        if is_file && entry.file_name().to_str().is_some_and(is_older) {
             let path = entry.path();
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
@@ -97,8 +100,11 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         fs::create_dir(folder.path().join("000001.png")).unwrap();
-        remove_samples(folder.path()).unwrap();
+        fs::write(folder.path().join("000003.png"), "").unwrap();
+        let written = HashSet::from(["000003.png".to_owned()]);
+        remove_older_samples(folder.path(), &written).unwrap();
         assert!(!samples.iter().any(|name| folder.path().join(name).exists()));
+        assert!(folder.path().join("000003.png").exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
         assert!(folder.path().join("000001.png").is_dir());
     }

@@ -264,3 +264,30 @@ fn a_loss_that_is_not_finite_stops_and_says_what_is_kept() {
         assert_says(&message, &[kept, "at step", "lower train.lr"]);
     }
 }
+
+#[test]
+fn files_that_are_there_are_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mine"), "kept").unwrap();
+    let import = ["import", "authors", "mine", "--out", "mine"];
+    let message = refusal(smd(folder.path()).args(import));
+    assert_says(&message, &["mine exists already"]);
+    let message = refusal(smd(folder.path()).args(["quickstart", "--quick", "--out", "."]));
+    assert_says(&message, &["holds other files"]);
+    let message = refusal(
+        smd(folder.path())
+            .arg("train")
+            .args(TINY)
+            .args(["--out", "."]),
+    );
+    assert_says(&message, &["holds other files (mine)"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn two_kernels_at_once_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mixture = ["--set", "kernel.kind=mixture", "--smd", "--dry-run"];
+    let message = refusal(smd(folder.path()).arg("train").args(TINY).args(mixture));
+    assert_says(&message, &["keep one"]);
+}

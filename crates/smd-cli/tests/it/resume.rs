@@ -4,7 +4,7 @@ use crate::{TINY, assert_says, pictures, refusal, smd, tiny_run};
 use smd::checkpoint::Checkpoint;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Bytes of the newest checkpoint's tensors, and the metrics without what depends on the clock.
@@ -35,31 +35,30 @@ fn assert_survives_kills(folder: &Path, settings: &[&str]) {
         .assert()
         .success();
     let killed = folder.join("killed");
-    let mut kills = 0;
-    for attempt in 0..60_u64 {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_smd"));
-        command
-            .current_dir(folder)
-            .arg("train")
-            .stderr(Stdio::null());
-        if killed.join("config.toml").exists() {
-            command.args(["--resume", "killed"]);
-        } else {
-            command.args(settings).args(["--out", "killed"]);
+    let step = || Checkpoint::open(&killed).map_or(0, |checkpoint| checkpoint.step());
+    let mut resumed_from = Vec::new();
+    for attempt in 0..20_u64 {
+        let before = step();
+        resumed_from.push(before);
+        let mut child = start_or_resume(folder, settings, &killed);
+        // From the third on, after a new checkpoint: at once, or into the steps or the next write.
+        while attempt >= 2 && step() == before {
+            assert!(child.try_wait().unwrap().is_none(), "the run is too short");
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let mut child = command.spawn().unwrap();
-        if kills < 20 {
-            // Instants that fall before, into and after a write.
-            std::thread::sleep(Duration::from_millis(30 + 13 * (attempt % 11)));
-            child.kill().unwrap();
-        }
-        let ended = child.wait().unwrap();
-        if ended.success() {
-            break;
-        }
-        kills += 1;
+        std::thread::sleep(Duration::from_millis(5 * (attempt % 11)));
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "the run is too short");
     }
-    assert_eq!(kills, 20, "the run is too short to be killed twenty times");
+    resumed_from.dedup();
+    assert!(resumed_from.len() > 10, "resumed from {resumed_from:?}");
+    let mut last = start_or_resume(folder, settings, &killed);
+    assert!(last.wait().unwrap().success());
+    let files = fs::read_dir(killed.join("checkpoints")).unwrap();
+    for file in files {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with("step-"), "{name} was left behind");
+    }
     assert_eq!(outcome(&killed), outcome(&folder.join("straight")));
     let samples = ["straight", "killed"].map(|run| {
         let out = format!("{run}-samples");
@@ -71,6 +70,20 @@ fn assert_survives_kills(folder: &Path, settings: &[&str]) {
         fs::read(folder.join(out).join("samples.npz")).unwrap()
     });
     assert!(samples[0] == samples[1], "the samples differ");
+}
+
+fn start_or_resume(folder: &Path, settings: &[&str], run: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smd"));
+    command
+        .current_dir(folder)
+        .arg("train")
+        .stderr(Stdio::null());
+    if run.join("config.toml").exists() {
+        command.arg("--resume").arg(run);
+    } else {
+        command.args(settings).arg("--out").arg(run);
+    }
+    command.spawn().unwrap()
 }
 
 #[test]
@@ -147,6 +160,19 @@ fn ctrl_c_finishes_the_step_saves_and_exits() {
     assert!(Checkpoint::open(&folder.path().join("run")).unwrap().step() > 0);
 }
 
+/// What a finished run was trained with stays written as it was.
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = tiny_run(folder.path());
+    let config = fs::read(run.join("config.toml")).unwrap();
+    let files = fs::read_dir(&run).unwrap().count();
+    let resume = ["train", "--resume", "run", "--set", "train.lr=1e-5"];
+    smd(folder.path()).args(resume).assert().success();
+    assert!(fs::read(run.join("config.toml")).unwrap() == config);
+    assert_eq!(fs::read_dir(&run).unwrap().count(), files);
+}
+
 #[test]
 fn a_finished_run_can_be_given_more_steps() {
     let folder = tempfile::tempdir().unwrap();
@@ -187,4 +213,42 @@ fn a_run_goes_on_with_its_own_images_only() {
     assert_says(&message, &["was trained on 10 images (", "has 9 images ("]);
     fs::rename(folder.path().join("9.png"), &moved).unwrap();
     again.assert().success();
+}
+
+/// `smd train 2>&1 | head -1`: the reader of the log goes, the training stays.
+#[test]
+fn a_training_outlives_the_reader_of_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smd"))
+        .current_dir(folder.path())
+        .arg("train")
+        .args(TINY)
+        .args(["--out", "run"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(
+        Checkpoint::open(&folder.path().join("run")).unwrap().step(),
+        40
+    );
+}
+
+/// `smd info RUN | head -1`.
+#[test]
+fn a_reader_that_stops_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_run(folder.path());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smd"))
+        .current_dir(folder.path())
+        .args(["info", "run", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }

@@ -116,13 +116,48 @@ proptest! {
     }
 }
 
+/// Sizes that are cut into rows of tiles, into several images, into strips and ranges of channels.
+#[test]
+fn every_way_to_cut_the_work_follows_the_definition() {
+    let same = [1; 4];
+    for (batch, size, c_in, c_out, pad) in [
+        (1, [18, 18], 128, 40, same),
+        (17, [5, 3], 16, 72, same),
+        (9, [10, 10], 256, 16, same),
+        (2, [7, 6], 20, 33, [0, 2, 2, 0]),
+    ] {
+        let conv = Conv2d {
+            batch,
+            size,
+            c_in,
+            c_out,
+            kernel: [3, 3],
+            stride: 1,
+            pad,
+        };
+        assert!(winograd::suits(&conv));
+        check(&conv, 7);
+    }
+    // The matrix product: one long row of pixels.
+    let linear = Conv2d {
+        batch: 1,
+        size: [1, 777],
+        c_in: 70,
+        c_out: 90,
+        kernel: [1, 1],
+        stride: 1,
+        pad: [0; 4],
+    };
+    check(&linear, 8);
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let conv = Conv2d {
         batch: 3,
-        size: [9, 9],
-        c_in: 40,
-        c_out: 48,
+        size: [18, 18],
+        c_in: 128,
+        c_out: 72,
         kernel: [3, 3],
         stride: 1,
         pad: [1; 4],

@@ -1,67 +1,88 @@
-//! The gradient of the weights: a block of input channels by two vectors of output channels.
+//! The gradient of the weights by direct summation: window places and input channels by two vectors of
+//! output channels.
+//!
+//! In a row of the window, (column, channel) pairs lie in a row in memory, so each row of the window is
+//! one product of matrices: the inputs under it, pixel by pixel, with the output's gradient. A task
+//! has a share of the pixels and 64 output channels; its sums lie in its own memory, and the shares
+//! are added in order, so that the result does not depend on who computed what.
 
 use super::Conv2d;
+use crate::product::{Block, columns_times, even_blocks, with_rows};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::x86::{Avx2, Avx512};
 use crate::simd::{Level, Plain, Vector};
 use rayon::prelude::*;
 
-/// Input channels of one task. Each task owns its part of the gradient and walks all pixels in
-/// order, so that sums do not depend on who computes them.
-const TASK_CHANNELS: usize = 24;
+/// Output channels of a task: whole blocks for every instruction set.
+const TASK_CHANNELS: usize = 64;
 
-/// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`.
+/// Tasks that a convolution is cut into, where it has so many pixels.
+const TASKS: usize = 8;
+
+/// Pixels of a run: their inputs and gradients stay in the first-level cache while all sums take
+/// them in.
+const RUN: usize = 64;
+
+/// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`; `x` is
+/// padded.
 pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_out: &mut [f32]) {
-    let n = match level {
-        Level::Avx512 => 32,
-        Level::Avx2 | Level::Portable => 16,
-    };
+    let n = 2 * level.lanes();
+    let runs = Runs::of(conv);
+    let ranges = conv.c_out.div_ceil(TASK_CHANNELS);
+    let shares = TASKS.div_ceil(ranges).min(runs.count()).max(1);
     let [kh, kw] = conv.kernel;
-    // Whole vectors of the gradient are read: pad the channels to a multiple of the block.
-    let co_padded = conv.c_out.div_ceil(n) * n;
-    let padded;
-    let grad = if co_padded == conv.c_out {
-        grad
-    } else {
-        padded = pad_channels(grad, conv.c_out, co_padded);
-        &padded
-    };
-
-    let ci_blocks = conv.c_in.div_ceil(TASK_CHANNELS);
-    let parts: Vec<Part> = (0..ci_blocks * (co_padded / n))
+    let row = kw * conv.c_in;
+    let sums: Vec<Vec<f32>> = (0..shares * ranges)
         .into_par_iter()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
-        .map(|task| {
-            let ci = task % ci_blocks * TASK_CHANNELS;
-            let mut part = Part {
-                ci,
-                ci_len: TASK_CHANNELS.min(conv.c_in - ci),
-                co: task / ci_blocks * n,
-                sums: Vec::new(),
+        .map(|i| {
+            let (share, range) = (i / ranges, i % ranges);
+            let channel = range * TASK_CHANNELS;
+            let channels = TASK_CHANNELS.min(conv.c_out - channel);
+            let mut task = Task {
+                conv,
+                x,
+                grad,
+                runs: [share, share + 1].map(|s| s * runs.count() / shares),
+                channel,
+                channels,
+                sums: vec![0.0; channels.div_ceil(n) * kh * row * n],
             };
-            part.sums = vec![0.0; kh * kw * part.ci_len * n];
             match level {
                 // SAFETY: the entry of the module checked that the machine has AVX-512.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512(conv, x, grad, co_padded, &mut part) },
+                Level::Avx512 => unsafe { avx512(&mut task) },
                 // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2(conv, x, grad, co_padded, &mut part) },
+                Level::Avx2 => unsafe { avx2(&mut task) },
                 // SAFETY: plain code runs everywhere.
-                _ => unsafe { accumulate::<Plain, 4>(conv, x, grad, co_padded, &mut part) },
+                _ => unsafe { task.run::<Plain, 4>() },
             }
-            part
+            task.sums
         })
         .collect();
 
-    for part in parts {
-        for (i, sums) in part.sums.chunks_exact(n).enumerate() {
-            let (window, ci) = (i / part.ci_len, part.ci + i % part.ci_len);
-            for (co, &sum) in (part.co..conv.c_out).zip(sums) {
-                weight_out[(co * conv.c_in + ci) * kh * kw + window] = sum;
+    weight_out
+        .par_chunks_mut(n * conv.c_in * kh * kw)
+        .enumerate()
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
+        .for_each(|(block, out)| {
+            let (range, inner) = (block * n / TASK_CHANNELS, block * n % TASK_CHANNELS / n);
+            let size = kh * row * n;
+            let mut total = sums[range][inner * size..][..size].to_vec();
+            for share in sums.chunks_exact(ranges).skip(1) {
+                for (total, &sum) in total.iter_mut().zip(&share[range][inner * size..][..size]) {
+                    *total += sum;
+                }
             }
-        }
-    }
+            for (i, total) in total.chunks_exact(n).enumerate() {
+                let (window, ci) = (i / conv.c_in, i % conv.c_in);
+                let at = ci * kh * kw + window;
+                for (out, &sum) in out.chunks_exact_mut(conv.c_in * kh * kw).zip(total) {
+                    out[at] = sum;
+                }
+            }
+        });
 }
 
 /// Sums over all pixels, in order.
@@ -87,84 +108,120 @@ pub(super) fn bias(c_out: usize, grad: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The part of the gradient that one task computes.
-struct Part {
-    /// First input channel and how many.
-    ci: usize,
-    ci_len: usize,
-    /// First output channel.
-    co: usize,
-    /// `[kH, kW, ci_len, N]`.
-    sums: Vec<f32>,
+/// The output pixels cut into runs, each of one row of one image.
+struct Runs {
+    height: usize,
+    width: usize,
+    batch: usize,
 }
 
-fn pad_channels(grad: &[f32], from: usize, to: usize) -> Vec<f32> {
-    let mut out = vec![0.0; grad.len() / from * to];
-    out.par_chunks_mut(to)
-        .zip(grad.par_chunks(from))
-        .with_min_len(1024)
-        .for_each(|(out, grad)| {
-            out[..from].copy_from_slice(grad);
-        });
-    out
+impl Runs {
+    fn of(conv: &Conv2d) -> Self {
+        let [height, width] = conv.output_size();
+        Self {
+            height,
+            width,
+            batch: conv.batch,
+        }
+    }
+
+    fn per_row(&self) -> usize {
+        self.width.div_ceil(RUN)
+    }
+
+    fn count(&self) -> usize {
+        self.batch * self.height * self.per_row()
+    }
+
+    /// (image, row, first column, columns) of run `i`.
+    fn get(&self, i: usize) -> (usize, usize, usize, usize) {
+        let (row, part) = (i / self.per_row(), i % self.per_row());
+        let from = part * RUN;
+        (
+            row / self.height,
+            row % self.height,
+            from,
+            RUN.min(self.width - from),
+        )
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(conv: &Conv2d, x: &[f32], grad: &[f32], co_padded: usize, part: &mut Part) {
+fn avx512(task: &mut Task) {
     // SAFETY: this function runs only where its features were detected.
-    unsafe { accumulate::<Avx512, 12>(conv, x, grad, co_padded, part) }
+    unsafe { task.run::<Avx512, 12>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(conv: &Conv2d, x: &[f32], grad: &[f32], co_padded: usize, part: &mut Part) {
+fn avx2(task: &mut Task) {
     // SAFETY: this function runs only where its features were detected.
-    unsafe { accumulate::<Avx2, 6>(conv, x, grad, co_padded, part) }
+    unsafe { task.run::<Avx2, 6>() }
 }
 
-/// # Safety
-/// The machine has the instruction set of `V`.
-#[inline(always)]
-unsafe fn accumulate<V: Vector, const M: usize>(
-    conv: &Conv2d,
-    x: &[f32],
-    grad: &[f32],
-    co_padded: usize,
-    part: &mut Part,
-) {
-    let n = 2 * V::LANES;
-    let [kh, kw] = conv.kernel;
-    let [padded_height, padded_width] = conv.padded_size();
-    let [height, width] = conv.output_size();
-    let images = x
-        .chunks_exact(padded_height * padded_width * conv.c_in)
-        .zip(grad.chunks_exact(height * width * co_padded));
-    // Image by image, so that both slabs stay in cache for every place of the window.
-    for (x, grad) in images {
-        for ky in 0..kh {
-            for kx in 0..kw {
-                let sums = &mut part.sums[(ky * kw + kx) * part.ci_len * n..][..part.ci_len * n];
-                let view = View {
-                    conv,
-                    x: &x[(ky * padded_width + kx) * conv.c_in..],
-                    grad: &grad[part.co..],
-                    co_padded,
-                };
-                let mut i = 0;
-                // SAFETY: the caller has the instruction set.
-                unsafe {
-                    while i + M <= part.ci_len {
-                        tile::<V, M>(&view, part.ci + i, &mut sums[i * n..]);
-                        i += M;
-                    }
-                    while i + 4 <= part.ci_len {
-                        tile::<V, 4>(&view, part.ci + i, &mut sums[i * n..]);
-                        i += 4;
-                    }
-                    while i < part.ci_len {
-                        tile::<V, 1>(&view, part.ci + i, &mut sums[i * n..]);
-                        i += 1;
+/// Some pixels and some output channels.
+struct Task<'a> {
+    conv: &'a Conv2d,
+    /// Padded.
+    x: &'a [f32],
+    grad: &'a [f32],
+    /// The first run and the end.
+    runs: [usize; 2],
+    channel: usize,
+    channels: usize,
+    /// `[channels / N][kH][kW * C_in][N]`.
+    sums: Vec<f32>,
+}
+
+impl Task<'_> {
+    /// # Safety
+    /// The machine has the instruction set of `V`, with registers for `M` rows.
+    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    #[inline(always)]
+    unsafe fn run<V: Vector, const M: usize>(&mut self) {
+        let (conv, n) = (self.conv, 2 * V::LANES);
+        let [padded_height, padded_width] = conv.padded_size();
+        let [kh, kw] = conv.kernel;
+        let row_len = kw * conv.c_in;
+        let runs = Runs::of(conv);
+        let whole = self.channels.is_multiple_of(n);
+        let g_stride = if whole {
+            conv.c_out
+        } else {
+            self.channels.next_multiple_of(n)
+        };
+        let mut padded = vec![0.0; if whole { 0 } else { RUN * g_stride }];
+        for i in self.runs[0]..self.runs[1] {
+            let (image, oy, ox, count) = runs.get(i);
+            let pixel = (image * runs.height + oy) * runs.width + ox;
+            let mut grad = &self.grad[pixel * conv.c_out + self.channel..];
+            if !whole {
+                for (to, from) in padded
+                    .chunks_exact_mut(g_stride)
+                    .zip(grad.chunks(conv.c_out))
+                    .take(count)
+                {
+                    to[..self.channels].copy_from_slice(&from[..self.channels]);
+                }
+                grad = &padded;
+            }
+            let blocks = self.sums.chunks_exact_mut(kh * row_len * n).enumerate();
+            for (block, sums) in blocks {
+                for (ky, sums) in sums.chunks_exact_mut(row_len * n).enumerate() {
+                    let corner = (image * padded_height + oy * conv.stride + ky) * padded_width
+                        + ox * conv.stride;
+                    let product = Product {
+                        x: &self.x[corner * conv.c_in..],
+                        x_stride: conv.stride * conv.c_in,
+                        grad: &grad[block * n..],
+                        g_stride,
+                        count,
+                    };
+                    for (from, len) in even_blocks(row_len, M) {
+                        let sums = &mut sums[from * n..][..len * n];
+                        // SAFETY: the caller has the instruction set.
+                        unsafe { with_rows!(len, add_products::<V>(&product, from, sums)) };
                     }
                 }
             }
@@ -172,49 +229,48 @@ unsafe fn accumulate<V: Vector, const M: usize>(
     }
 }
 
-/// One image seen from one place of the window.
-struct View<'a> {
-    conv: &'a Conv2d,
-    /// The padded image from that place on.
-    x: &'a [f32],
-    /// The output's gradient from the block's first channel on.
-    grad: &'a [f32],
-    co_padded: usize,
+/// Inputs and gradients of some pixels.
+pub(super) struct Product<'a> {
+    pub x: &'a [f32],
+    pub x_stride: usize,
+    pub grad: &'a [f32],
+    pub g_stride: usize,
+    pub count: usize,
 }
 
-/// Adds the products of `M` input channels from `ci` and a block of output channels.
+/// Adds the products of the `M` columns of `x` from `from` to `sums`, `[M][N]`.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize>(view: &View, ci: usize, sums: &mut [f32]) {
-    let conv = view.conv;
-    let n = 2 * V::LANES;
-    let [height, width] = conv.output_size();
-    let row_len = conv.padded_size()[1] * conv.c_in;
-    let step = conv.stride * conv.c_in;
-    // SAFETY: the caller has the instruction set; the slices cut here bound all that is read below.
+pub(super) unsafe fn add_products<V: Vector, const M: usize>(
+    product: &Product,
+    from: usize,
+    sums: &mut [f32],
+) {
+    let (n, last) = (2 * V::LANES, product.count - 1);
+    assert!(sums.len() == M * n);
+    assert!(product.x.len() >= last * product.x_stride + from + M);
+    assert!(product.grad.len() >= last * product.g_stride + n);
+    // SAFETY: the asserted lengths hold all that is read and written.
     unsafe {
-        let mut acc: [[V; 2]; M] =
-            std::array::from_fn(|m| [V::load(&sums[m * n..]), V::load(&sums[m * n + V::LANES..])]);
-        for oy in 0..height {
-            let x = &view.x[oy * conv.stride * row_len + ci..][..(width - 1) * step + M];
-            let grad =
-                &view.grad[oy * width * view.co_padded..][..(width - 1) * view.co_padded + n];
-            for ox in 0..width {
-                let g = grad.get_unchecked(ox * view.co_padded..);
-                let g = [V::load(g), V::load(g.get_unchecked(V::LANES..))];
-                let x = x.get_unchecked(ox * step..ox * step + M);
-                for (acc, &x) in acc.iter_mut().zip(x) {
-                    let x = V::splat(x);
-                    acc[0] = x.mul_add(g[0], acc[0]);
-                    acc[1] = x.mul_add(g[1], acc[1]);
-                }
-            }
+        let sums = sums.as_mut_ptr();
+        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+        for (m, block) in block.iter_mut().enumerate() {
+            let row = sums.add(m * n);
+            *block = [V::read(row), V::read(row.add(V::LANES))];
         }
-        for (m, acc) in acc.into_iter().enumerate() {
-            acc[0].store(&mut sums[m * n..]);
-            acc[1].store(&mut sums[m * n + V::LANES..]);
+        columns_times(
+            product.x.as_ptr().add(from),
+            product.x_stride,
+            product.grad.as_ptr(),
+            product.g_stride,
+            product.count,
+            &mut block,
+        );
+        for (m, row) in block.into_iter().enumerate() {
+            row[0].write(sums.add(m * n));
+            row[1].write(sums.add(m * n + V::LANES));
         }
     }
 }

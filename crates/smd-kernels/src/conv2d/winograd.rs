@@ -5,8 +5,8 @@
 //! Y = A^T [ (G g G^T) . (B^T d B) ] A          d: 4x4 inputs, g: 3x3 weights, Y: 2x2 outputs
 //! ```
 //! Summed over input channels, the products of each of the 16 places are a matrix product over tiles.
-//! The transformed inputs of some tiles stay in the second-level cache, the products of a block of
-//! tiles in the first: neither ever goes to memory. The transforms only add and halve, and the result
+//! The transformed inputs of some tiles and their products with 32 channels stay in the second-level
+//! cache and never go to memory. The transforms only add and halve, and the result
 //! differs from direct summation by a few roundings.
 
 mod transform;
@@ -29,9 +29,6 @@ const PLACES: usize = 16;
 /// Numbers of transformed input that one task holds: a quarter of a second-level cache of 2 MiB.
 const TASK_NUMBERS: usize = 1 << 17;
 
-/// Rows of the largest block.
-const MOST_ROWS: usize = 12;
-
 /// Whether a convolution is one that this file does, and does faster than direct summation. It must
 /// not depend on the batch: an image's result may not.
 pub(super) fn suits(conv: &Conv2d) -> bool {
@@ -47,10 +44,15 @@ fn tiles(conv: &Conv2d) -> [usize; 2] {
     conv.output_size().map(|n| n.div_ceil(2))
 }
 
-/// Numbers between two tiles of the transformed input. Whole vectors, and never a multiple of a page's
-/// eighth: such strides would share few places of the first-level cache.
+/// Numbers between two tiles of the transformed input: whole vectors, and never a multiple of 512 bytes,
+/// a stride at which rows share few places of the first-level cache.
 fn tile_stride(c_in: usize, lanes: usize) -> usize {
-    c_in.next_multiple_of(lanes) + 16
+    let whole = c_in.next_multiple_of(lanes);
+    if whole.is_multiple_of(128) {
+        whole + 16
+    } else {
+        whole
+    }
 }
 
 /// Whole images, or rows of tiles of one image: what one task computes.
@@ -97,12 +99,12 @@ pub(super) fn forward(
 ) {
     let lanes = level.lanes();
     let n = 2 * lanes;
-    let packed = transform::pack_weights(conv, weights, lanes);
+    let packed = transform::pack_weights(level, conv, weights);
     let mut whole_bias = vec![0.0; conv.c_out.div_ceil(n) * n];
     whole_bias[..bias.len()].copy_from_slice(bias);
     let (share, [_, width]) = (share(conv), conv.output_size());
     let x_image = conv.size[0] * conv.size[1] * conv.c_in;
-    let y_image = conv.output_len() / conv.batch.max(1);
+    let y_image = conv.output_len() / conv.batch;
     let work = |first_row: usize, x: &[f32], y: &mut [f32]| {
         let task = Task {
             conv,
@@ -173,7 +175,7 @@ impl Task<'_> {
     /// Transformed inputs of all tiles, and the products of one block.
     fn scratch_len(&self, y: &[f32], lanes: usize) -> usize {
         let count: usize = self.tiles(y).iter().product();
-        PLACES * (count * tile_stride(self.conv.c_in, lanes) + MOST_ROWS * 2 * lanes)
+        PLACES * count * (tile_stride(self.conv.c_in, lanes) + 2 * lanes)
     }
 
     /// # Safety
@@ -203,67 +205,68 @@ impl Task<'_> {
         for block in 0..conv.c_out.div_ceil(n) {
             let packed = &self.packed[block * PLACES * conv.c_in * n..][..PLACES * conv.c_in * n];
             let bias = &self.bias[block * n..][..n];
-            for (from, len) in even_blocks(count, M) {
-                let gemm = Gemm {
-                    inputs: &inputs[from * stride..],
-                    place: count * stride,
+            // Place by place, so that the weights of one stay in the first-level cache for all tiles.
+            for place in 0..PLACES {
+                let product = Product {
+                    inputs: &inputs[place * count * stride..][..count * stride],
                     stride,
-                    packed,
-                    k: conv.c_in,
+                    packed: &packed[place * conv.c_in * n..][..conv.c_in * n],
                 };
-                // SAFETY: the caller has the instruction set, and the slices their lengths.
-                unsafe { with_rows!(len, multiply::<V>(&gemm, products)) };
-                for i in 0..len {
-                    let tile = from + i;
-                    let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
-                    let place = OutputPlace {
-                        y: &mut y[image * y_image..][..y_image],
-                        width,
-                        channels: conv.c_out,
-                        row: 2 * row,
-                        col: 2 * col,
-                        channel: block * n,
-                    };
-                    // SAFETY: the caller has the instruction set; every place has `len` rows.
-                    unsafe { output_tile::<V>(&products[i * n..], len * n, bias, place) };
+                let products = &mut products[place * count * n..][..count * n];
+                for (from, len) in even_blocks(count, M) {
+                    // SAFETY: the caller has the instruction set.
+                    unsafe { with_rows!(len, multiply::<V>(&product, from, products)) };
                 }
+            }
+            for tile in 0..count {
+                let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
+                let place = OutputPlace {
+                    y: &mut y[image * y_image..][..y_image],
+                    width,
+                    channels: conv.c_out,
+                    row: 2 * row,
+                    col: 2 * col,
+                    channel: block * n,
+                };
+                // SAFETY: the caller has the instruction set; every place has `count` tiles.
+                unsafe { output_tile::<V>(&products[tile * n..], count * n, bias, place) };
             }
         }
     }
 }
 
-/// The product of some tiles with a block of output channels, at every place.
-struct Gemm<'a> {
+/// Tiles and a block of output channels at one place.
+struct Product<'a> {
+    /// `[tiles][stride]`.
     inputs: &'a [f32],
-    /// Numbers between two places of `inputs`, and between two tiles.
-    place: usize,
     stride: usize,
-    /// `[16][C_in][N]`.
+    /// `[C_in][N]`.
     packed: &'a [f32],
-    k: usize,
 }
 
-/// Writes `[16][M][N]`.
+/// Writes rows `from` to `from + M` of `products`, `[tiles][N]`.
 ///
 /// # Safety
-/// The machine has the instruction set of `V`; `gemm.inputs` has `M` tiles.
+/// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn multiply<V: Vector, const M: usize>(gemm: &Gemm, products: &mut [f32]) {
+unsafe fn multiply<V: Vector, const M: usize>(
+    product: &Product,
+    from: usize,
+    products: &mut [f32],
+) {
     let n = 2 * V::LANES;
-    assert!(gemm.inputs.len() >= (PLACES - 1) * gemm.place + (M - 1) * gemm.stride + gemm.k);
-    assert!(gemm.packed.len() >= PLACES * gemm.k * n && products.len() >= PLACES * M * n);
-    for place in 0..PLACES {
-        // SAFETY: the asserted lengths hold all that is read and written.
-        unsafe {
-            let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-            let a = gemm.inputs.as_ptr().add(place * gemm.place);
-            let b = gemm.packed.as_ptr().add(place * gemm.k * n);
-            rows_times(a, gemm.stride, b, gemm.k, &mut block);
-            let out = products.as_mut_ptr().add(place * M * n);
-            for (m, sums) in block.into_iter().enumerate() {
-                sums[0].write(out.add(m * n));
-                sums[1].write(out.add(m * n + V::LANES));
-            }
+    let k = product.packed.len() / n;
+    let inputs = &product.inputs[from * product.stride..];
+    let products = &mut products[from * n..][..M * n];
+    assert!(inputs.len() >= (M - 1) * product.stride + k);
+    // SAFETY: the asserted lengths hold all that is read and written.
+    unsafe {
+        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+        let (a, b) = (inputs.as_ptr(), product.packed.as_ptr());
+        rows_times(a, product.stride, b, k, &mut block);
+        for (sums, out) in block.into_iter().zip(products.chunks_exact_mut(n)) {
+            sums[0].store(out);
+            sums[1].store(&mut out[V::LANES..]);
         }
     }
 }

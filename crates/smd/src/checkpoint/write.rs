@@ -70,15 +70,9 @@ pub(super) fn write(
     }
 
     files::replace(path, |scratch| -> io::Result<()> {
-        let permissions = fs::metadata(scratch)?.permissions();
-        safetensors::serialize_to_file(parts, Some(metadata), scratch).map_err(
-            |error| match error {
-                safetensors::SafeTensorError::IoError(error) => error,
-                error => io::Error::other(error),
-            },
-        )?;
-        // The writer above replaces the file by one that its owner alone can read.
-        fs::set_permissions(scratch, permissions)
+        // Not `serialize_to_file`: it has a scratch file of its own, which nobody would clear away.
+        let bytes = safetensors::serialize(parts, Some(metadata)).map_err(io::Error::other)?;
+        fs::write(scratch, bytes)
     })?;
     // Older checkpoints are removed after this: by then the name of the new one must last.
     files::sync_folder_of(path)

@@ -17,8 +17,10 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<RunConfig, ConfigError> 
 /// # Errors
 /// As [`RunConfig::from_toml`]; a setting that is not `key=value`, or one that is wrong, by its text.
 pub fn set(text: &str, origin: &str, settings: &[String]) -> Result<RunConfig, ConfigError> {
-    let mut config = Ok(parse(text, origin)?);
-    let mut table: Table = toml::from_str(text).map_err(|error| refuse(&error, text, origin))?;
+    let read = parse(text, origin)?;
+    // With every default, kinds included, so that each field has its place.
+    let mut table = Table::try_from(&read).expect("a config is plain data");
+    let mut config = Ok(read);
     let mut settings = settings
         .iter()
         .map(|setting| Setting::read(setting))
@@ -100,7 +102,10 @@ fn refuse(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
         .span()
         .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map_or(String::new(), |line| format!("line {line}: "));
-    let message = error.message().replace('\n', " ");
+    let mut message = error.message().replace('\n', " ");
+    if message == "missing field `kind`" {
+        message.push_str(": a table [net], [kernel] or [kernel.net] must say of which kind it is");
+    }
     let problem = match nearest(&message) {
         Some((what, name)) => format!("{place}{what}; did you mean `{name}`?"),
         None => format!("{place}{message}"),
@@ -170,6 +175,15 @@ mod tests {
             "--set train.batch.size=3: `batch` is a value, not a table"
         );
         assert_eq!(refusal("", &["train"]), "--set train: must be key=value");
+    }
+
+    #[test]
+    fn a_field_of_the_default_kind_can_be_set() {
+        let config = set_all("", &["net.dim=64"]).unwrap();
+        let NetConfig::DdpmUnet(net) = config.net else {
+            panic!("{:?}", config.net);
+        };
+        assert_eq!(net.dim, 64);
     }
 
     #[test]

@@ -79,6 +79,19 @@ impl KernelConfig {
         }
     }
 
+    /// See [`NetConfig::check_attention`]; for the latent network, where the config names one.
+    ///
+    /// # Errors
+    /// A height that never occurs.
+    pub fn check_attention(&self, height: usize) -> Result<(), ConfigError> {
+        match self {
+            Self::SoftMixture(SoftMixtureConfig { net: Some(net), .. }) => net
+                .check_attention(height)
+                .map_err(|error| error.renamed("net.", "kernel.net.")),
+            _ => Ok(()),
+        }
+    }
+
     /// Builds the kernel over a network of `net` for examples of `shape`.
     pub fn init(
         &self,
@@ -133,7 +146,8 @@ mod tests {
             message(latent(32, vec![]), [32, 32, 3]),
             "kernel.net.groups is 32, must divide kernel.net.dim = 48; set `kernel.net.groups = 24`"
         );
-        let attention = message(latent(24, vec![9]), [32, 32, 3]);
+        let attention = latent(24, vec![9]).check_attention(32);
+        let attention = attention.unwrap_err().to_string();
         assert!(
             attention.contains("set `kernel.net.attention = [8]` or `kernel.net.attention = []`"),
             "{attention}"

@@ -9,7 +9,7 @@
 
 use super::PLACES;
 use crate::conv2d::{Conv2d, Weights};
-use crate::simd::Vector;
+use crate::simd::{Level, Vector, compiled_for_each_level};
 use rayon::prelude::*;
 
 /// A 4x4 window of an image whose corner may lie outside it.
@@ -184,55 +184,88 @@ unsafe fn a_times<V: Vector>(y: [V; 2]) -> [V; 4] {
     }
 }
 
+/// Channels of the largest block: two vectors of AVX-512.
+pub(super) const MOST: usize = 32;
+
 /// `G g G^T` of all weights, as the products read them: `[C_out / N][16][C_in][N]`, `N` two vectors,
 /// the last block padded with zeros.
-pub(super) fn pack_weights(conv: &Conv2d, weights: &Weights, lanes: usize) -> Vec<f32> {
-    let (n, c_in) = (2 * lanes, conv.c_in);
+pub(super) fn pack_weights(level: Level, conv: &Conv2d, weights: &Weights) -> Vec<f32> {
+    let (n, c_in) = (2 * level.lanes(), conv.c_in);
     let mut packed = vec![0.0; conv.c_out.div_ceil(n) * PLACES * c_in * n];
     packed
         .par_chunks_mut(PLACES * c_in * n)
         .enumerate()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
-            for co in block * n..conv.c_out.min((block + 1) * n) {
-                let lane = co - block * n;
-                for ci in 0..c_in {
-                    for (place, u) in g_both_sides(weights.window(co, ci)).into_iter().enumerate() {
-                        out[(place * c_in + ci) * n + lane] = u;
+            let channels = n.min(conv.c_out - block * n);
+            let mut g = [[0.0; MOST]; 9];
+            let mut u = [[0.0; MOST]; PLACES];
+            for ci in 0..c_in {
+                for lane in 0..channels {
+                    let window = weights.window(block * n + lane, ci);
+                    for (g, weight) in g.iter_mut().zip(window) {
+                        g[lane] = weight;
                     }
+                }
+                transform_windows(level, &g, &mut u);
+                for (place, u) in u.iter().enumerate() {
+                    out[(place * c_in + ci) * n..][..n].copy_from_slice(&u[..n]);
                 }
             }
         });
     packed
 }
 
-/// `G g G^T` of one window.
-fn g_both_sides(g: [f32; 9]) -> [f32; PLACES] {
-    let side = |g: [f32; 3]| {
-        let (even, odd) = (0.5 * (g[0] + g[2]), 0.5 * g[1]);
-        [g[0], even + odd, even - odd, g[2]]
-    };
-    let columns: [[f32; 4]; 3] = std::array::from_fn(|x| side([g[x], g[3 + x], g[6 + x]]));
-    let mut out = [0.0; PLACES];
-    for row in 0..4 {
-        let t = side([columns[0][row], columns[1][row], columns[2][row]]);
-        out[row * 4..][..4].copy_from_slice(&t);
+compiled_for_each_level! {
+    /// `G g G^T` of a window in each lane.
+    fn transform_windows(g: &[[f32; MOST]; 9], u: &mut [[f32; MOST]; PLACES]) {
+        for lane in 0..MOST {
+            let mut half = [[0.0; 3]; 4];
+            for x in 0..3 {
+                let column = side([g[x][lane], g[3 + x][lane], g[6 + x][lane]]);
+                for (half, t) in half.iter_mut().zip(column) {
+                    half[x] = t;
+                }
+            }
+            for (row, half) in half.into_iter().enumerate() {
+                for (x, t) in side(half).into_iter().enumerate() {
+                    u[row * 4 + x][lane] = t;
+                }
+            }
+        }
     }
-    out
 }
 
-/// `G^T u G`: the gradient of a window from that of its transform.
-pub(super) fn g_transposed(u: [f32; PLACES]) -> [f32; 9] {
-    let side = |u: [f32; 4]| {
-        let (sum, difference) = (0.5 * (u[1] + u[2]), 0.5 * (u[1] - u[2]));
-        [u[0] + sum, difference, sum + u[3]]
-    };
-    let columns: [[f32; 3]; 4] =
-        std::array::from_fn(|x| side([u[x], u[4 + x], u[8 + x], u[12 + x]]));
-    let mut out = [0.0; 9];
-    for row in 0..3 {
-        let t = side(std::array::from_fn(|x| columns[x][row]));
-        out[row * 3..][..3].copy_from_slice(&t);
+/// `G g` of one column.
+#[inline(always)]
+fn side(g: [f32; 3]) -> [f32; 4] {
+    let (even, odd) = (0.5 * (g[0] + g[2]), 0.5 * g[1]);
+    [g[0], even + odd, even - odd, g[2]]
+}
+
+compiled_for_each_level! {
+    /// `G^T u G` in each lane: the gradient of a window from that of its transform.
+    pub(super) fn windows_from_transforms(u: &[[f32; MOST]; PLACES], g: &mut [[f32; MOST]; 9]) {
+        for lane in 0..MOST {
+            let mut half = [[0.0; 4]; 3];
+            for x in 0..4 {
+                let column = [u[x][lane], u[4 + x][lane], u[8 + x][lane], u[12 + x][lane]];
+                for (half, t) in half.iter_mut().zip(side_transposed(column)) {
+                    half[x] = t;
+                }
+            }
+            for (row, half) in half.into_iter().enumerate() {
+                for (x, t) in side_transposed(half).into_iter().enumerate() {
+                    g[row * 3 + x][lane] = t;
+                }
+            }
+        }
     }
-    out
+}
+
+/// `G^T u` of one column.
+#[inline(always)]
+fn side_transposed(u: [f32; 4]) -> [f32; 3] {
+    let (sum, difference) = (0.5 * (u[1] + u[2]), 0.5 * (u[1] - u[2]));
+    [u[0] + sum, difference, sum + u[3]]
 }

@@ -7,10 +7,11 @@
 //! A task has a share of the images and 64 output channels; its sums lie in its own memory, and the
 //! shares are added in order, so that the result does not depend on who computed what.
 
-use super::transform::{Patch, g_transposed, gradient_tile, input_tile};
+use super::transform::{MOST, Patch, gradient_tile, input_tile, windows_from_transforms};
 use super::{PLACES, TASK_NUMBERS, tile_stride, tiles, with_scratch};
 use crate::conv2d::Conv2d;
-use crate::product::{Block, columns_times, even_blocks, with_rows};
+use crate::conv2d::weight_gradient::{Product, add_products};
+use crate::product::{even_blocks, with_rows};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::x86::{Avx2, Avx512};
 use crate::simd::{Level, Plain, Vector};
@@ -32,9 +33,9 @@ pub(in crate::conv2d) fn grad_weight(
 ) {
     let n = 2 * level.lanes();
     let ranges = conv.c_out.div_ceil(TASK_CHANNELS);
-    let shares = TASKS.div_ceil(ranges).min(conv.batch).max(1);
+    let shares = TASKS.div_ceil(ranges).min(conv.batch);
     let x_image = conv.size[0] * conv.size[1] * conv.c_in;
-    let grad_image = conv.output_len() / conv.batch.max(1);
+    let grad_image = conv.output_len() / conv.batch;
     // Share after share, each with all ranges of channels.
     let sums: Vec<Vec<f32>> = (0..shares * ranges)
         .into_par_iter()
@@ -65,12 +66,12 @@ pub(in crate::conv2d) fn grad_weight(
             task.sums
         })
         .collect();
-    finish(conv, &sums, ranges, n, weight_out);
+    finish(level, conv, &sums, ranges, weight_out);
 }
 
 /// Adds the shares and turns them into gradients of the windows.
-fn finish(conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, n: usize, weight_out: &mut [f32]) {
-    let c_in = conv.c_in;
+fn finish(level: Level, conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, weight_out: &mut [f32]) {
+    let (c_in, n) = (conv.c_in, 2 * level.lanes());
     weight_out
         .par_chunks_mut(n * c_in * 9)
         .enumerate()
@@ -84,10 +85,17 @@ fn finish(conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, n: usize, weight_out:
                     *total += sum;
                 }
             }
-            for (lane, out) in out.chunks_exact_mut(c_in * 9).enumerate() {
-                for (ci, out) in out.chunks_exact_mut(9).enumerate() {
-                    let u = std::array::from_fn(|place| total[(place * c_in + ci) * n + lane]);
-                    out.copy_from_slice(&g_transposed(u));
+            let mut u = [[0.0; MOST]; PLACES];
+            let mut g = [[0.0; MOST]; 9];
+            for ci in 0..c_in {
+                for (place, u) in u.iter_mut().enumerate() {
+                    u[..n].copy_from_slice(&total[(place * c_in + ci) * n..][..n]);
+                }
+                windows_from_transforms(level, &u, &mut g);
+                for (lane, out) in out.chunks_exact_mut(c_in * 9).enumerate() {
+                    for (out, g) in out[ci * 9..][..9].iter_mut().zip(&g) {
+                        *out = g[lane];
+                    }
                 }
             }
         });
@@ -167,9 +175,9 @@ impl Task<'_> {
             for (block, sums) in self.sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
                 for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
                     let product = Product {
-                        inputs: &inputs[place * strip * x_stride..][..count * x_stride],
+                        x: &inputs[place * strip * x_stride..][..count * x_stride],
                         x_stride,
-                        gradients: &gradients[place * strip * g_stride + block * n..],
+                        grad: &gradients[place * strip * g_stride + block * n..],
                         g_stride,
                         count,
                     };
@@ -238,52 +246,6 @@ impl Place {
             image: tile / (rows * cols),
             row: tile / cols % rows,
             col: tile % cols,
-        }
-    }
-}
-
-/// Inputs and gradients of some tiles at one place.
-struct Product<'a> {
-    inputs: &'a [f32],
-    x_stride: usize,
-    gradients: &'a [f32],
-    g_stride: usize,
-    count: usize,
-}
-
-/// Adds the products of `M` input channels from `from` to `sums`, `[M][N]`.
-///
-/// # Safety
-/// The machine has the instruction set of `V`.
-#[inline(always)]
-unsafe fn add_products<V: Vector, const M: usize>(
-    product: &Product,
-    from: usize,
-    sums: &mut [f32],
-) {
-    let (n, last) = (2 * V::LANES, product.count - 1);
-    assert!(sums.len() == M * n);
-    assert!(product.inputs.len() >= last * product.x_stride + from + M);
-    assert!(product.gradients.len() >= last * product.g_stride + n);
-    // SAFETY: the asserted lengths hold all that is read and written.
-    unsafe {
-        let sums = sums.as_mut_ptr();
-        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-        for (m, block) in block.iter_mut().enumerate() {
-            let row = sums.add(m * n);
-            *block = [V::read(row), V::read(row.add(V::LANES))];
-        }
-        columns_times(
-            product.inputs.as_ptr().add(from),
-            product.x_stride,
-            product.gradients.as_ptr(),
-            product.g_stride,
-            product.count,
-            &mut block,
-        );
-        for (m, row) in block.into_iter().enumerate() {
-            row[0].write(sums.add(m * n));
-            row[1].write(sums.add(m * n + V::LANES));
         }
     }
 }
