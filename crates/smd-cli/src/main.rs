@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use std::io;
 use std::process::ExitCode;
 
-/// Keeps freed memory for the next step; the system's allocator hands it back and asks again.
+/// Keeps freed memory for the next step (see `main`); the system's allocator asks for it again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -48,6 +48,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    smd_kernels::memory::keep_freed();
     let cli = Cli::parse();
     // On a thread of the pool: handing each small piece of work over from outside it would cost more
     // than the piece.

@@ -1,9 +1,14 @@
 //! CPU kernels on plain slices, channels last, that know no framework.
 //!
+//! - [`adam`]: a step of AdamW and of the averages of the weights, in one pass;
+//! - [`attention`], [`linear_attention`]: attention over pixels that reads queries, keys and values where
+//!   a 1x1 convolution leaves them;
 //! - [`conv2d`]: convolution and its two gradients, also the product of a `[P, C_in]` matrix with
 //!   weights (a 1x1 convolution);
 //! - [`group_norm`]: group normalisation with a scale and shift per image and SiLU in one pass;
+//! - [`hyper_layer`]: one layer of the paper's hypernetwork;
 //! - [`peak`]: what the machine could do at most, to hold the kernels against;
+//! - [`rms_norm`]: root-mean-square normalisation of rows of channels;
 //! - [`silu`], [`softmax`]: element-wise and over the last axis.
 //!
 //! Each kernel is compiled for plain code, AVX2 with FMA, and AVX-512, and the best that the machine
@@ -11,10 +16,16 @@
 //! threads, and every sum is taken in a fixed order: a result has the same bits on any number of
 //! threads. Between instruction sets results differ by rounding.
 
+pub mod adam;
+pub mod attention;
 pub mod conv2d;
 pub mod group_norm;
+pub mod hyper_layer;
+pub mod linear_attention;
+pub mod memory;
 pub mod peak;
 mod product;
+pub mod rms_norm;
 pub mod silu;
 pub mod simd;
 pub mod softmax;

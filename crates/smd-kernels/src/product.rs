@@ -4,6 +4,7 @@
 //! loads and twelve broadcasts feed 24 multiply-adds, so the multipliers are the limit.
 
 use crate::simd::Vector;
+use std::hint::black_box;
 
 /// `M` rows by two vectors.
 pub(crate) type Block<V, const M: usize> = [[V; 2]; M];
@@ -25,7 +26,9 @@ pub(crate) unsafe fn rows_times<V: Vector, const M: usize>(
     unsafe {
         let mut rows = [a; M];
         for (m, row) in rows.iter_mut().enumerate() {
-            *row = a.add(m * stride);
+            // Opaque, so that each row keeps a register: the compiler would rather add the stride
+            // anew for every row of every `k`.
+            *row = black_box(a.add(m * stride));
         }
         for k in 0..k {
             let b = b.add(k * 2 * V::LANES);

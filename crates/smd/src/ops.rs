@@ -8,6 +8,7 @@
 //!
 //! Nothing above this file knows which body ran.
 
+pub mod adam;
 mod autodiff;
 mod composed;
 #[cfg(feature = "flex")]
@@ -91,6 +92,30 @@ pub trait FusedOps: Backend {
     fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::softmax::<Self>(x)
     }
+
+    /// See [`rms_norm`].
+    fn rms_norm_last(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::rms_norm::<Self>(x, g)
+    }
+
+    /// See [`hyper_layer`].
+    fn hyper_layer_last(
+        v: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::hyper_layer::<Self>(v, h, s)
+    }
+
+    /// See [`linear_attention`]; `qkv` is `[B, N, 3 * heads * d]`.
+    fn linear_attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        composed::linear_attention::<Self>(qkv, heads)
+    }
+
+    /// See [`attention`]; `qkv` is `[B, N, 3 * heads * d]`.
+    fn attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        composed::attention::<Self>(qkv, heads)
+    }
 }
 
 /// The backward passes of [`FusedOps`], for a device without automatic differentiation.
@@ -129,6 +154,54 @@ pub(crate) trait FusedGradients: FusedOps {
     /// Gradient of the input, from the output `y`.
     fn softmax_last_backward(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::softmax_backward::<Self>(y, grad)
+    }
+
+    /// Gradients of `x` and `g`.
+    fn rms_norm_last_backward(
+        x: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        composed::rms_norm_backward::<Self>(x, g, grad)
+    }
+
+    /// Gradients of `v`, `h` and `s`.
+    fn hyper_layer_last_backward(
+        v: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        composed::hyper_layer_backward::<Self>(v, h, s, grad)
+    }
+
+    /// Gradient of `qkv`.
+    fn linear_attention_qkv_backward(
+        qkv: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        composed::linear_attention_backward::<Self>(qkv, grad, heads)
+    }
+
+    /// The output, and what the backward pass may want besides `qkv`: the logarithm of each softmax's
+    /// sum, `[B, heads, N]`.
+    fn attention_qkv_for_backward(
+        qkv: FloatTensor<Self>,
+        heads: usize,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        (Self::attention_qkv(qkv, heads), None)
+    }
+
+    /// Gradient of `qkv`, from the output `out` and what was kept beside it.
+    fn attention_qkv_backward(
+        qkv: FloatTensor<Self>,
+        _out: FloatTensor<Self>,
+        _log_sums: Option<FloatTensor<Self>>,
+        grad: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        composed::attention_backward::<Self>(qkv, grad, heads)
     }
 }
 
@@ -204,6 +277,86 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Softmax over the last axis, of any shape.
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::softmax_last(x.into_dispatch()))
+}
+
+/// `g sqrt(C) x / ||x||` of each row of channels.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`, `g`: `[C]`; returns `[B, H, W, C]`
+///
+/// # Panics
+/// If the channels disagree.
+pub fn rms_norm(x: Tensor<4>, g: Tensor<1>) -> Tensor<4> {
+    let [channels] = g.dims();
+    assert_shape!(x, [_, _, _, channels]);
+    Tensor::from_dispatch(Dispatch::rms_norm_last(
+        x.into_dispatch(),
+        g.into_dispatch(),
+    ))
+}
+
+/// `(v v^T + s I) h = v (v . h) + s h` of each row: a matrix of the hypernetwork, never formed.
+///
+/// # Shapes
+/// - `v`, `h`: `[B, H, W, L]`, `s`: `[1]`; returns `[B, H, W, L]`
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn hyper_layer(v: Tensor<4>, h: Tensor<4>, s: Tensor<1>) -> Tensor<4> {
+    let [batch, height, width, l] = h.dims();
+    assert_shape!(v, [batch, height, width, l]);
+    assert_shape!(s, [1]);
+    Tensor::from_dispatch(Dispatch::hyper_layer_last(
+        v.into_dispatch(),
+        h.into_dispatch(),
+        s.into_dispatch(),
+    ))
+}
+
+/// Attention whose cost is linear in the pixels (Shen et al. 2018, arXiv:1812.01243), in each head:
+///
+/// ```text
+/// out = softmax_d(q) / sqrt(d) . (softmax_N(k)^T v)
+/// ```
+///
+/// # Shapes
+/// - `qkv`: `[B, H, W, 3 * heads * d]`, all queries, then all keys, then all values, head after head
+/// - returns: `[B, H, W, heads * d]`
+///
+/// # Panics
+/// If the channels are not three times whole heads.
+pub fn linear_attention(qkv: Tensor<4>, heads: usize) -> Tensor<4> {
+    over_pixels(qkv, heads, |qkv| {
+        Tensor::from_dispatch(Dispatch::linear_attention_qkv(qkv.into_dispatch(), heads))
+    })
+}
+
+/// `softmax(q k^T / sqrt(d)) v` in each head.
+///
+/// # Shapes
+/// As [`linear_attention`].
+///
+/// # Panics
+/// If the channels are not three times whole heads.
+pub fn attention(qkv: Tensor<4>, heads: usize) -> Tensor<4> {
+    over_pixels(qkv, heads, |qkv| {
+        Tensor::from_dispatch(Dispatch::attention_qkv(qkv.into_dispatch(), heads))
+    })
+}
+
+/// `[B, H, W, 3 C]` through an operation on `[B, N, 3 C]` to `[B, H, W, C]`.
+fn over_pixels(
+    qkv: Tensor<4>,
+    heads: usize,
+    attend: impl FnOnce(Tensor<3>) -> Tensor<3>,
+) -> Tensor<4> {
+    let [batch, height, width, channels] = qkv.dims();
+    assert!(
+        channels.is_multiple_of(3 * heads),
+        "{channels} channels are not queries, keys and values of {heads} heads"
+    );
+    let out = attend(qkv.reshape([batch, height * width, channels]));
+    out.reshape([batch, height, width, channels / 3])
 }
 
 /// `x W^T + b` on the last axis: a product of `[P, C_in]` with `[C_in, C_out]`.

@@ -8,7 +8,6 @@ mod config;
 mod ema;
 
 pub use config::{LrSchedule, TrainConfig};
-pub use ema::Ema;
 
 use crate::checkpoint::{Checkpoint, State};
 use crate::config::RunConfig;
@@ -19,8 +18,8 @@ use crate::host;
 use crate::nn::{Dropout, params};
 use crate::noise::{self, NoiseSource, Use};
 use crate::objective;
+use crate::ops::adam::{self, AdamW, Rows};
 use burn::module::Module;
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use std::path::Path;
@@ -47,10 +46,8 @@ pub struct Trainer {
     device: Device,
     denoiser: Denoiser,
     infos: Vec<params::Info>,
-    weights: Tensor<1>,
-    optimizer: AdamW,
-    moments: Option<AdamWState<1>>,
-    emas: Vec<Ema>,
+    /// Weights, moments, and an average for each of `config.train.ema`.
+    rows: Rows,
     step: u64,
     /// What the examples are; travels with the checkpoints.
     data: Option<String>,
@@ -72,19 +69,12 @@ impl Trainer {
         let denoiser = config.denoiser(&autodiff)?;
         let infos = params::infos(&denoiser);
         let weights = Tensor::cat(params::values(&denoiser), 0);
-        let emas = config
-            .train
-            .ema
-            .iter()
-            .map(|&decay| Ema::new(decay, weights.clone()))
-            .collect();
         let train = &config.train;
-        let optimizer = AdamWConfig::new()
-            .with_beta_1(train.adam_betas[0] as f32)
-            .with_beta_2(train.adam_betas[1] as f32)
-            .with_epsilon(train.adam_eps as f32)
-            .with_weight_decay(train.weight_decay as f32)
-            .build();
+        let rows = Rows {
+            moments: [weights.zeros_like(), weights.zeros_like()],
+            averages: vec![weights.clone(); train.ema.len()],
+            weights,
+        };
         let order = Order::new(train.seed, examples.len().unwrap_or(1));
         Ok(Self {
             data: examples.identity(),
@@ -95,10 +85,7 @@ impl Trainer {
             device,
             denoiser,
             infos,
-            weights,
-            optimizer,
-            moments: None,
-            emas,
+            rows,
             step: 0,
         })
     }
@@ -141,14 +128,10 @@ impl Trainer {
             Tensor::<1>::from_data(TensorData::new(values, [len]), &plain)
         };
         let state = checkpoint.state(&trainer.infos, &trainer.config.train.ema)?;
-        trainer.weights = row(state.weights);
-        for (ema, values) in trainer.emas.iter_mut().zip(state.emas) {
-            ema.set(row(values));
-        }
-        if let Some([moment_1, moment_2]) = state.moments {
-            let momentum =
-                AdaptiveMomentumState::new(state.step as usize, row(moment_1), row(moment_2));
-            trainer.moments = Some(AdamWState::new(momentum));
+        trainer.rows.weights = row(state.weights);
+        trainer.rows.averages = state.emas.into_iter().map(row).collect();
+        if let Some(moments) = state.moments {
+            trainer.rows.moments = moments.map(row);
         }
         trainer.step = state.step;
         Ok(trainer)
@@ -186,7 +169,7 @@ impl Trainer {
     pub fn train_step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.step + 1;
         let parts = self.config.train.accumulate as u64;
-        self.denoiser = params::with_values(self.denoiser.clone(), &self.rows(&self.weights));
+        self.denoiser = params::with_values(self.denoiser.clone(), &self.cut(&self.rows.weights));
         let (mut loss, mut grad) = (0.0, None::<Tensor<1>>);
         for part in 0..parts {
             let (part_loss, part_grad) = self.gradient(self.step * parts + part);
@@ -197,27 +180,26 @@ impl Trainer {
             });
         }
         let grad = grad.expect("at least one part") / parts as f64;
-        let grad_norm = norm(grad.clone());
+        let grad_norm = adam::norm(&grad);
         if !loss.is_finite() || !grad_norm.is_finite() {
             let loss = if loss.is_finite() { grad_norm } else { loss };
             return Err(TrainError::NonFinite { step, loss });
         }
 
-        let clip = self.config.train.clip;
-        let grad = if clip > 0.0 && grad_norm > clip {
-            grad * (clip / grad_norm)
-        } else {
-            grad
+        let train = &self.config.train;
+        let clips = train.clip > 0.0 && grad_norm > train.clip;
+        let lr = train.lr_at(step);
+        let decays = train.ema.iter().map(|&decay| ema::decay_at(decay, step));
+        let adam = AdamW {
+            lr,
+            betas: train.adam_betas,
+            eps: train.adam_eps,
+            weight_decay: train.weight_decay,
+            step,
+            scale: if clips { train.clip / grad_norm } else { 1.0 },
+            decays: decays.collect(),
         };
-        let lr = self.config.train.lr_at(step);
-        let (weights, moments) =
-            self.optimizer
-                .step(lr, self.weights.clone(), grad, self.moments.take());
-        self.weights = weights;
-        self.moments = moments;
-        for ema in &mut self.emas {
-            ema.update(&self.weights, step);
-        }
+        adam.step(&mut self.rows, grad);
         self.step = step;
         Ok(StepReport {
             step,
@@ -259,7 +241,7 @@ impl Trainer {
     }
 
     /// A row of all parameters cut into one row for each.
-    fn rows(&self, all: &Tensor<1>) -> Vec<Tensor<1>> {
+    fn cut(&self, all: &Tensor<1>) -> Vec<Tensor<1>> {
         let mut at = 0;
         self.infos
             .iter()
@@ -274,9 +256,10 @@ impl Trainer {
     /// The model for sampling: with the average of the given decay, or `None` for the weights as they
     /// are. Panics never; an unknown decay gives the weights.
     pub fn model(&self, ema: Option<f64>) -> Denoiser {
-        let average = ema.and_then(|decay| self.emas.iter().find(|ema| ema.decay() == decay));
-        let weights = average.map_or(&self.weights, Ema::value);
-        params::with_values(self.denoiser.clone(), &self.rows(weights)).valid()
+        let kept = &self.config.train.ema;
+        let average = ema.and_then(|decay| kept.iter().position(|&one| one == decay));
+        let weights = average.map_or(&self.rows.weights, |i| &self.rows.averages[i]);
+        params::with_values(self.denoiser.clone(), &self.cut(weights)).valid()
     }
 
     /// Writes a checkpoint beside `path` and renames it over it.
@@ -284,20 +267,14 @@ impl Trainer {
     /// # Errors
     /// A folder that cannot be written; an older file of that name is then as it was.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let moments = self.moments.as_ref().map(|state| {
-            let momentum = &state.momentum;
-            [&momentum.moment_1, &momentum.moment_2].map(|row| host::numbers(row.clone()))
-        });
+        let rows = &self.rows;
+        let numbers = |row: &Tensor<1>| host::numbers(row.clone());
         let state = State {
             step: self.step,
             data: self.data.clone(),
-            weights: host::numbers(self.weights.clone()),
-            emas: self
-                .emas
-                .iter()
-                .map(|ema| host::numbers(ema.value().clone()))
-                .collect(),
-            moments,
+            weights: numbers(&rows.weights),
+            emas: rows.averages.iter().map(numbers).collect(),
+            moments: Some(rows.moments.each_ref().map(numbers)),
         };
         Checkpoint::write(path, &self.config, &self.infos, &state)
     }
@@ -344,17 +321,6 @@ fn check_not_past(step: u64, config: &RunConfig) -> Result<(), ConfigError> {
          run"
     );
     Err(ConfigError::invalid("train.steps", problem))
-}
-
-/// Length of a gradient. Sums of rows first: one long sum would be taken in an order that depends on
-/// threads.
-fn norm(grad: Tensor<1>) -> f64 {
-    const ROW: usize = 4096;
-    let len = grad.dims()[0];
-    let padding = Tensor::zeros([len.next_multiple_of(ROW) - len], &grad.device());
-    let rows = Tensor::cat(vec![grad, padding], 0).reshape([-1, ROW as i32]);
-    let sums = host::numbers(rows.square().sum_dim(1));
-    sums.into_iter().map(f64::from).sum::<f64>().sqrt()
 }
 
 #[cfg(test)]

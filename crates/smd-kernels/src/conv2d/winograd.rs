@@ -55,6 +55,12 @@ fn tile_stride(c_in: usize, lanes: usize) -> usize {
     }
 }
 
+/// Numbers between two places: an odd number of cache lines. A tile is written to and read from sixteen
+/// places at once; at multiples of 4096 bytes all would share one set of the first-level cache.
+fn place_stride(numbers: usize) -> usize {
+    16 * (numbers.div_ceil(16) | 1)
+}
+
 /// Whole images, or rows of tiles of one image: what one task computes.
 struct Share {
     images: usize,
@@ -175,7 +181,12 @@ impl Task<'_> {
     /// Transformed inputs of all tiles, and the products of one block.
     fn scratch_len(&self, y: &[f32], lanes: usize) -> usize {
         let count: usize = self.tiles(y).iter().product();
-        PLACES * count * (tile_stride(self.conv.c_in, lanes) + 2 * lanes)
+        let rows = [tile_stride(self.conv.c_in, lanes), 2 * lanes];
+        PLACES
+            * rows
+                .map(|row| place_stride(count * row))
+                .iter()
+                .sum::<usize>()
     }
 
     /// # Safety
@@ -188,7 +199,8 @@ impl Task<'_> {
         let (x_image, y_image) = (self.x.len() / images, y.len() / images);
         let width = conv.output_size()[1];
         let (count, stride) = (images * rows * cols, tile_stride(conv.c_in, V::LANES));
-        let (inputs, products) = scratch.split_at_mut(PLACES * count * stride);
+        let (x_place, y_place) = (place_stride(count * stride), place_stride(count * n));
+        let (inputs, products) = scratch.split_at_mut(PLACES * x_place);
         for tile in 0..count {
             let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
             let patch = Patch {
@@ -200,7 +212,7 @@ impl Task<'_> {
             };
             // SAFETY: the caller has the instruction set; there are `count` tiles in each of the 16
             // places of `inputs`.
-            unsafe { input_tile::<V>(&patch, &mut inputs[tile * stride..], count * stride) };
+            unsafe { input_tile::<V>(&patch, &mut inputs[tile * stride..], x_place) };
         }
         for block in 0..conv.c_out.div_ceil(n) {
             let packed = &self.packed[block * PLACES * conv.c_in * n..][..PLACES * conv.c_in * n];
@@ -208,11 +220,11 @@ impl Task<'_> {
             // Place by place, so that the weights of one stay in the first-level cache for all tiles.
             for place in 0..PLACES {
                 let product = Product {
-                    inputs: &inputs[place * count * stride..][..count * stride],
+                    inputs: &inputs[place * x_place..][..count * stride],
                     stride,
                     packed: &packed[place * conv.c_in * n..][..conv.c_in * n],
                 };
-                let products = &mut products[place * count * n..][..count * n];
+                let products = &mut products[place * y_place..][..count * n];
                 for (from, len) in even_blocks(count, M) {
                     // SAFETY: the caller has the instruction set.
                     unsafe { with_rows!(len, multiply::<V>(&product, from, products)) };
@@ -229,7 +241,7 @@ impl Task<'_> {
                     channel: block * n,
                 };
                 // SAFETY: the caller has the instruction set; every place has `count` tiles.
-                unsafe { output_tile::<V>(&products[tile * n..], count * n, bias, place) };
+                unsafe { output_tile::<V>(&products[tile * n..], y_place, bias, place) };
             }
         }
     }

@@ -5,37 +5,6 @@ use crate::ops;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// Queries, keys and values, each `[B, heads, H * W, d]`.
-fn split_heads(qkv: Tensor<4>, heads: usize) -> [Tensor<4>; 3] {
-    let [batch, height, width, channels] = qkv.dims();
-    let d_head = channels / 3 / heads;
-    qkv.chunk(3, 3)
-        .into_iter()
-        .map(|t| {
-            t.reshape([batch, height * width, heads, d_head])
-                .swap_dims(1, 2)
-        })
-        .collect::<Vec<_>>()
-        .try_into()
-        .expect("three chunks")
-}
-
-/// `[B, heads, H * W, d]` back to `[B, H, W, heads * d]`.
-fn join_heads(x: Tensor<4>, height: usize, width: usize) -> Tensor<4> {
-    let [batch, heads, _, d_head] = x.dims();
-    x.swap_dims(1, 2)
-        .reshape([batch, height, width, heads * d_head])
-}
-
-/// `softmax(q k^T / sqrt(d)) v`.
-///
-/// # Shapes
-/// - `q`, `k`, `v`: `[B, heads, N, d]`; returns the same
-pub(super) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let scale = (q.dims()[3] as f64).powf(-0.5);
-    ops::softmax((q * scale).matmul(k.swap_dims(2, 3))).matmul(v)
-}
-
 /// Softmax attention after an RMS norm.
 #[derive(Module, Debug)]
 pub struct Attention {
@@ -59,18 +28,12 @@ impl Attention {
     /// # Shapes
     /// - `x`: `[B, H, W, C]`; returns the same, without the residual
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, height, width, _] = x.dims();
-        let [q, k, v] = split_heads(self.to_qkv.forward(self.norm.forward(x)), self.heads);
-        self.to_out
-            .forward(join_heads(attend(q, k, v), height, width))
+        let qkv = self.to_qkv.forward(self.norm.forward(x));
+        self.to_out.forward(ops::attention(qkv, self.heads))
     }
 }
 
-/// Attention whose cost is linear in the pixels (Shen et al. 2018, arXiv:1812.01243).
-///
-/// ```text
-/// out = softmax_d(q) / sqrt(d) . (softmax_N(k)^T v)
-/// ```
+/// [`ops::linear_attention`] between two RMS norms.
 #[derive(Module, Debug)]
 pub struct LinearAttention {
     norm: RmsNorm,
@@ -95,13 +58,8 @@ impl LinearAttention {
     /// # Shapes
     /// - `x`: `[B, H, W, C]`; returns the same, without the residual
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, height, width, _] = x.dims();
-        let [q, k, v] = split_heads(self.to_qkv.forward(self.norm.forward(x)), self.heads);
-        let scale = (q.dims()[3] as f64).powf(-0.5);
-        let k = ops::softmax(k.swap_dims(2, 3)); // [B, heads, d, N], over pixels
-        let context = k.matmul(v); // [B, heads, d, d]
-        let out = (ops::softmax(q) * scale).matmul(context); // [B, heads, N, d]
-        self.out_norm
-            .forward(self.to_out.forward(join_heads(out, height, width)))
+        let qkv = self.to_qkv.forward(self.norm.forward(x));
+        let out = ops::linear_attention(qkv, self.heads);
+        self.out_norm.forward(self.to_out.forward(out))
     }
 }

@@ -5,7 +5,6 @@
 //! neighbour and 3x3 up. The last convolution of every block starts at zero. Parameters carry the
 //! names of `diffusers.UNet2DModel`.
 
-use super::attention::attend;
 use super::authors_unet::upsample_nearest;
 use super::sizes::check_unet;
 use super::{Conv, Dropout, GroupNorm, HyperNet, HyperNetConfig, Init, Linear};
@@ -226,12 +225,9 @@ impl SpatialAttention {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, height, width, channels] = x.dims();
         let h = self.group_norm.forward(x.clone());
-        let row = |t: Tensor<4>| t.reshape([batch, 1, height * width, channels]);
-        let (q, k) = (self.to_q.forward(h.clone()), self.to_k.forward(h.clone()));
-        let out = attend(row(q), row(k), row(self.to_v.forward(h)));
-        let out = out.reshape([batch, height, width, channels]);
+        let qkv = Linear::side_by_side([&self.to_q, &self.to_k, &self.to_v], h);
+        let out = ops::attention(qkv, 1);
         self.to_out
             .iter()
             .fold(out, |out, linear| linear.forward(out))

@@ -2,6 +2,7 @@
 
 use super::{Init, Linear};
 use crate::error::ConfigError;
+use crate::ops;
 use burn::module::{Module, Param};
 use burn::tensor::activation::softplus;
 use burn::tensor::{Tensor, assert_shape};
@@ -88,8 +89,7 @@ impl HyperNet {
         let scales = softplus(self.scales.val(), 1.0).split(1, 0); // K x [1]
         for (param_proj, scale) in self.param_projs.iter().zip(scales) {
             let v = param_proj.forward(z_t.clone()); // [B, H, W, L]
-            let v_dot_h = (v.clone() * h.clone()).sum_dim(3); // [B, H, W, 1]
-            h = v * v_dot_h + h * scale.unsqueeze();
+            h = ops::hyper_layer(v, h, scale);
         }
         self.out_proj.forward(h)
     }

@@ -44,13 +44,27 @@ impl Linear {
     /// # Shapes
     /// - `x`: `[B, H, W, C_in]`; returns `[B, H, W, C_out]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let [c_out, _] = weight.dims();
-        let bias = match &self.bias {
-            Some(bias) => bias.val(),
-            None => Tensor::zeros([c_out], &x.device()),
-        };
+        ops::linear(x, self.weight.val(), self.bias())
+    }
+
+    /// Several layers on the same input, as one product: their outputs side by side.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, H, W, C_in]`; returns `[B, H, W, sum of C_out]`
+    pub fn side_by_side<const N: usize>(layers: [&Self; N], x: Tensor<4>) -> Tensor<4> {
+        let weight = Tensor::cat(layers.map(|layer| layer.weight.val()).to_vec(), 0);
+        let bias = Tensor::cat(layers.map(Self::bias).to_vec(), 0);
         ops::linear(x, weight, bias)
+    }
+
+    fn bias(&self) -> Tensor<1> {
+        match &self.bias {
+            Some(bias) => bias.val(),
+            None => {
+                let weight = self.weight.val();
+                Tensor::zeros([weight.dims()[0]], &weight.device())
+            }
+        }
     }
 }
 
@@ -153,10 +167,7 @@ impl RmsNorm {
     /// - `x`: `[B, H, W, C]`; returns the same
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let channels = x.dims()[3];
-        // PyTorch divides by max(||x||, 1e-12); inside the root the gradient at 0 stays finite.
-        let length = (x.clone().square().sum_dim(3) + 1e-24).sqrt();
-        let g = self.g.val().reshape([1, 1, 1, channels]) * (channels as f64).sqrt();
-        x / length * g
+        ops::rms_norm(x, self.g.val().reshape([channels]))
     }
 }
 

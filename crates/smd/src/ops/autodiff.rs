@@ -98,6 +98,100 @@ impl<B: FusedGradients> Backward<B, 1> for Softmax {
     }
 }
 
+#[derive(Debug)]
+struct RmsNorm;
+
+impl<B: FusedGradients> Backward<B, 2> for RmsNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (x, g) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let results = B::rms_norm_last_backward(x, g, grad);
+        for (node, result) in ops.parents.into_iter().zip(results) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, result);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct HyperLayer;
+
+impl<B: FusedGradients> Backward<B, 3> for HyperLayer {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (v, h, s) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let results = B::hyper_layer_last_backward(v, h, s, grad);
+        for (node, result) in ops.parents.into_iter().zip(results) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, result);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinearAttention;
+
+impl<B: FusedGradients> Backward<B, 1> for LinearAttention {
+    type State = (FloatTensor<B>, usize);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (qkv, heads) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            let result = B::linear_attention_qkv_backward(qkv, grad, heads);
+            grads.register::<B>(node.id, result);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Attention;
+
+impl<B: FusedGradients> Backward<B, 1> for Attention {
+    /// `qkv`, the output, the logarithms of the sums, the heads.
+    type State = (
+        FloatTensor<B>,
+        FloatTensor<B>,
+        Option<FloatTensor<B>>,
+        usize,
+    );
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (qkv, out, log_sums, heads) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            let result = B::attention_qkv_backward(qkv, out, log_sums, grad, heads);
+            grads.register::<B>(node.id, result);
+        }
+    }
+}
+
 impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn conv2d_nhwc(
         x: FloatTensor<Self>,
@@ -153,6 +247,56 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         match Softmax.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn rms_norm_last(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node(), g.node()];
+        let (x, g) = (x.into_primitive(), g.into_primitive());
+        let y = B::rms_norm_last(x.clone(), g.clone());
+        match RmsNorm.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, g), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn hyper_layer_last(
+        v: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        s: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let nodes = [v.node(), h.node(), s.node()];
+        let (v, h, s) = (v.into_primitive(), h.into_primitive(), s.into_primitive());
+        let y = B::hyper_layer_last(v.clone(), h.clone(), s.clone());
+        match HyperLayer.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((v, h, s), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn linear_attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        let nodes = [qkv.node()];
+        let qkv = qkv.into_primitive();
+        let y = B::linear_attention_qkv(qkv.clone(), heads);
+        match LinearAttention
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((qkv, heads), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
+        let nodes = [qkv.node()];
+        let qkv = qkv.into_primitive();
+        match Attention.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (y, log_sums) = B::attention_qkv_for_backward(qkv.clone(), heads);
+                prep.finish((qkv, y.clone(), log_sums, heads), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::attention_qkv(qkv, heads)),
         }
     }
 }

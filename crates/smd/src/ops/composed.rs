@@ -1,5 +1,13 @@
 //! The bodies for any device, composed of Burn's operations, and their gradients.
 
+mod attention;
+mod rows;
+
+pub(super) use attention::{
+    attention, attention_backward, linear_attention, linear_attention_backward,
+};
+pub(super) use rows::{hyper_layer, hyper_layer_backward, rms_norm, rms_norm_backward};
+
 use super::{Norm, Window};
 use burn::backend::ops::ConvOptions;
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};

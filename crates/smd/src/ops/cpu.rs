@@ -3,9 +3,12 @@
 use super::{FusedGradients, FusedOps, Norm, Window};
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
+use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
 use smd_kernels::group_norm::{self, GroupNorm};
-use smd_kernels::{silu, softmax};
+use smd_kernels::linear_attention::{self, LinearAttention};
+use smd_kernels::memory::any_numbers;
+use smd_kernels::{hyper_layer, rms_norm, silu, softmax};
 
 type Flexed = FloatTensor<Flex>;
 
@@ -57,14 +60,14 @@ impl FusedOps for Flex {
         let (x, weight, bias) = (in_order(x), in_order(weight), in_order(bias));
         let conv = conv(&x, &weight, window);
         let [height, width] = conv.output_size();
-        let mut y = vec![0.0; conv.batch * height * width * conv.c_out];
+        let mut y = any_numbers(conv.batch * height * width * conv.c_out);
         conv2d::forward(&conv, numbers(&x), numbers(&weight), numbers(&bias), &mut y);
         tensor(y, Shape::new([conv.batch, height, width, conv.c_out]))
     }
 
     fn group_norm_nhwc(x: Flexed, scale: Flexed, shift: Flexed, norm: Norm) -> Flexed {
         let (x, scale, shift) = (in_order(x), in_order(scale), in_order(shift));
-        let mut y = vec![0.0; x.shape().num_elements()];
+        let mut y = any_numbers(x.shape().num_elements());
         let group = group(&x, norm);
         group_norm::forward(
             &group,
@@ -78,16 +81,69 @@ impl FusedOps for Flex {
 
     fn silu_fused(x: Flexed) -> Flexed {
         let x = in_order(x);
-        let mut y = vec![0.0; x.shape().num_elements()];
+        let mut y = any_numbers(x.shape().num_elements());
         silu::forward(numbers(&x), &mut y);
         tensor(y, x.shape())
     }
 
     fn softmax_last(x: Flexed) -> Flexed {
         let x = in_order(x);
-        let mut y = vec![0.0; x.shape().num_elements()];
+        let mut y = any_numbers(x.shape().num_elements());
         softmax::forward(numbers(&x), &mut y, last(&x));
         tensor(y, x.shape())
+    }
+
+    fn rms_norm_last(x: Flexed, g: Flexed) -> Flexed {
+        let (x, g) = (in_order(x), in_order(g));
+        let mut y = any_numbers(x.shape().num_elements());
+        rms_norm::forward(numbers(&x), numbers(&g), &mut y);
+        tensor(y, x.shape())
+    }
+
+    fn hyper_layer_last(v: Flexed, h: Flexed, s: Flexed) -> Flexed {
+        let (v, h, s) = (in_order(v), in_order(h), in_order(s));
+        let mut out = any_numbers(h.shape().num_elements());
+        let (width, s) = (last(&h), numbers(&s)[0]);
+        hyper_layer::forward(numbers(&v), numbers(&h), s, &mut out, width);
+        tensor(out, h.shape())
+    }
+
+    fn linear_attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
+        let qkv = in_order(qkv);
+        let (sizes, shape) = (linear_sizes(&qkv, heads), out_shape(&qkv));
+        let mut out = any_numbers(shape.num_elements());
+        linear_attention::forward(&sizes, numbers(&qkv), &mut out);
+        tensor(out, shape)
+    }
+
+    fn attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
+        Self::attention_qkv_for_backward(qkv, heads).0
+    }
+}
+
+/// `[B, N, C]` of queries, keys and values `[B, N, 3 C]`.
+fn out_shape(qkv: &Flexed) -> Shape {
+    let [batch, pixels, channels] = qkv.shape().dims();
+    Shape::new([batch, pixels, channels / 3])
+}
+
+fn linear_sizes(qkv: &Flexed, heads: usize) -> LinearAttention {
+    let [batch, pixels, channels] = qkv.shape().dims();
+    LinearAttention {
+        batch,
+        pixels,
+        heads,
+        d_head: channels / 3 / heads,
+    }
+}
+
+fn sizes(qkv: &Flexed, heads: usize) -> Attention {
+    let [batch, pixels, channels] = qkv.shape().dims();
+    Attention {
+        batch,
+        pixels,
+        heads,
+        d_head: channels / 3 / heads,
     }
 }
 
@@ -108,12 +164,12 @@ impl FusedGradients for Flex {
         let (x, weight, grad) = (in_order(x), in_order(weight), in_order(grad));
         let conv = conv(&x, &weight, window);
         let x_grad = want_x.then(|| {
-            let mut out = vec![0.0; x.shape().num_elements()];
+            let mut out = any_numbers(x.shape().num_elements());
             conv2d::grad_input(&conv, numbers(&grad), numbers(&weight), &mut out);
             tensor(out, x.shape())
         });
-        let mut weight_grad = vec![0.0; weight.shape().num_elements()];
-        let mut bias_grad = vec![0.0; conv.c_out];
+        let mut weight_grad = any_numbers(weight.shape().num_elements());
+        let mut bias_grad = any_numbers(conv.c_out);
         let (x, grad) = (numbers(&x), numbers(&grad));
         conv2d::grad_weight(&conv, x, grad, &mut weight_grad, &mut bias_grad);
         let bias_grad = tensor(bias_grad, Shape::new([conv.c_out]));
@@ -129,9 +185,9 @@ impl FusedGradients for Flex {
     ) -> [Flexed; 3] {
         let (x, grad) = (in_order(x), in_order(grad));
         let (scale, shift) = (in_order(scale), in_order(shift));
-        let mut x_grad = vec![0.0; x.shape().num_elements()];
-        let mut scale_grad = vec![0.0; scale.shape().num_elements()];
-        let mut shift_grad = vec![0.0; shift.shape().num_elements()];
+        let mut x_grad = any_numbers(x.shape().num_elements());
+        let mut scale_grad = any_numbers(scale.shape().num_elements());
+        let mut shift_grad = any_numbers(shift.shape().num_elements());
         group_norm::backward(
             &group(&x, norm),
             numbers(&x),
@@ -151,15 +207,89 @@ impl FusedGradients for Flex {
 
     fn silu_fused_backward(x: Flexed, grad: Flexed) -> Flexed {
         let (x, grad) = (in_order(x), in_order(grad));
-        let mut out = vec![0.0; x.shape().num_elements()];
+        let mut out = any_numbers(x.shape().num_elements());
         silu::backward(numbers(&x), numbers(&grad), &mut out);
         tensor(out, x.shape())
     }
 
     fn softmax_last_backward(y: Flexed, grad: Flexed) -> Flexed {
         let (y, grad) = (in_order(y), in_order(grad));
-        let mut out = vec![0.0; y.shape().num_elements()];
+        let mut out = any_numbers(y.shape().num_elements());
         softmax::backward(numbers(&y), numbers(&grad), &mut out, last(&y));
         tensor(out, y.shape())
+    }
+
+    fn rms_norm_last_backward(x: Flexed, g: Flexed, grad: Flexed) -> [Flexed; 2] {
+        let (x, g, grad) = (in_order(x), in_order(g), in_order(grad));
+        let mut x_grad = any_numbers(x.shape().num_elements());
+        let mut g_grad = any_numbers(g.shape().num_elements());
+        let (numbers_x, numbers_g) = (numbers(&x), numbers(&g));
+        rms_norm::backward(
+            numbers_x,
+            numbers_g,
+            numbers(&grad),
+            &mut x_grad,
+            &mut g_grad,
+        );
+        [tensor(x_grad, x.shape()), tensor(g_grad, g.shape())]
+    }
+
+    fn hyper_layer_last_backward(v: Flexed, h: Flexed, s: Flexed, grad: Flexed) -> [Flexed; 3] {
+        let (v, h, s, grad) = (in_order(v), in_order(h), in_order(s), in_order(grad));
+        let mut v_grad = any_numbers(v.shape().num_elements());
+        let mut h_grad = any_numbers(h.shape().num_elements());
+        let s_grad = hyper_layer::backward(
+            numbers(&v),
+            numbers(&h),
+            numbers(&s)[0],
+            numbers(&grad),
+            &mut v_grad,
+            &mut h_grad,
+            last(&h),
+        );
+        [
+            tensor(v_grad, v.shape()),
+            tensor(h_grad, h.shape()),
+            tensor(vec![s_grad], s.shape()),
+        ]
+    }
+
+    fn linear_attention_qkv_backward(qkv: Flexed, grad: Flexed, heads: usize) -> Flexed {
+        let (qkv, grad) = (in_order(qkv), in_order(grad));
+        let mut qkv_grad = any_numbers(qkv.shape().num_elements());
+        let sizes = linear_sizes(&qkv, heads);
+        linear_attention::backward(&sizes, numbers(&qkv), numbers(&grad), &mut qkv_grad);
+        tensor(qkv_grad, qkv.shape())
+    }
+
+    fn attention_qkv_for_backward(qkv: Flexed, heads: usize) -> (Flexed, Option<Flexed>) {
+        let qkv = in_order(qkv);
+        let (sizes, shape) = (sizes(&qkv, heads), out_shape(&qkv));
+        let mut out = any_numbers(shape.num_elements());
+        let rows = Shape::new([sizes.batch, heads, sizes.pixels]);
+        let mut log_sums = any_numbers(rows.num_elements());
+        attention::forward(&sizes, numbers(&qkv), &mut out, &mut log_sums);
+        (tensor(out, shape), Some(tensor(log_sums, rows)))
+    }
+
+    fn attention_qkv_backward(
+        qkv: Flexed,
+        out: Flexed,
+        log_sums: Option<Flexed>,
+        grad: Flexed,
+        heads: usize,
+    ) -> Flexed {
+        let (qkv, out, grad) = (in_order(qkv), in_order(out), in_order(grad));
+        let log_sums = in_order(log_sums.expect("kept by the forward pass"));
+        let mut qkv_grad = any_numbers(qkv.shape().num_elements());
+        attention::backward(
+            &sizes(&qkv, heads),
+            numbers(&qkv),
+            numbers(&out),
+            numbers(&log_sums),
+            numbers(&grad),
+            &mut qkv_grad,
+        );
+        tensor(qkv_grad, qkv.shape())
     }
 }

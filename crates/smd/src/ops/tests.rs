@@ -121,27 +121,195 @@ fn silu_and_softmax_equal_their_compositions() {
 }
 
 #[test]
+fn rms_norm_equals_its_composition() {
+    let (x, g) = (random([2, 5, 3, 13]), random([13]));
+    let length = (x.clone().square().sum_dim(3) + 1e-24).sqrt();
+    let theirs = x.clone() / length * (g.clone() * 13.0_f64.sqrt()).reshape([1, 1, 1, 13]);
+    let weights = random([2, 5, 3, 13]).detach();
+    assert_same(rms_norm(x.clone(), g.clone()), theirs, |y| {
+        let mut grads = (y.clone() * weights.clone()).sum().backward();
+        vec![
+            vec_of(x.grad_remove(&mut grads)),
+            vec_of(g.grad_remove(&mut grads)),
+        ]
+    });
+}
+
+#[test]
+fn hyper_layer_equals_its_composition() {
+    let (v, h, s) = (random([2, 5, 3, 10]), random([2, 5, 3, 10]), random([1]));
+    let dot = (v.clone() * h.clone()).sum_dim(3);
+    let theirs = v.clone() * dot + h.clone() * s.clone().unsqueeze();
+    let weights = random([2, 5, 3, 10]).detach();
+    assert_same(hyper_layer(v.clone(), h.clone(), s.clone()), theirs, |y| {
+        let mut grads = (y.clone() * weights.clone()).sum().backward();
+        vec![
+            vec_of(v.grad_remove(&mut grads)),
+            vec_of(h.grad_remove(&mut grads)),
+            vec_of(s.grad_remove(&mut grads)),
+        ]
+    });
+}
+
+/// Queries, keys and values, each `[B, heads, N, d]`.
+fn split_heads(qkv: &Tensor<4>, heads: usize) -> [Tensor<4>; 3] {
+    let [batch, height, width, channels] = qkv.dims();
+    let d = channels / 3 / heads;
+    [0, 1, 2].map(|i| {
+        let part = qkv.clone().narrow(3, i * channels / 3, channels / 3);
+        part.reshape([batch, height * width, heads, d])
+            .swap_dims(1, 2)
+    })
+}
+
+#[test]
+fn attentions_equal_their_compositions() {
+    for (heads, d) in [(1, 5), (3, 8), (2, 32)] {
+        let qkv = random([2, 4, 3, 3 * heads * d]);
+        let [q, k, v] = split_heads(&qkv, heads);
+        let scale = (d as f64).powf(-0.5);
+        let join = |x: Tensor<4>| x.swap_dims(1, 2).reshape([2, 4, 3, heads * d]);
+        let scores = (q.clone() * scale).matmul(k.clone().swap_dims(2, 3));
+        let full = join(activation::softmax(scores, 3).matmul(v));
+        // A graph is walked back once: another one for the other attention.
+        let [q, k, v] = split_heads(&qkv, heads);
+        let context = activation::softmax(k.swap_dims(2, 3), 3).matmul(v);
+        let linear = join((activation::softmax(q, 3) * scale).matmul(context));
+        let weights = random([2, 4, 3, heads * d]).detach();
+        let grads = |y: &Tensor<4>| {
+            let mut grads = (y.clone() * weights.clone()).sum().backward();
+            vec![vec_of(qkv.grad_remove(&mut grads))]
+        };
+        assert_same(attention(qkv.clone(), heads), full, grads);
+        assert_same(linear_attention(qkv.clone(), heads), linear, grads);
+    }
+}
+
+type Flexed = burn::backend::tensor::FloatTensor<burn::backend::Flex>;
+
+fn flexed<const D: usize>(shape: [usize; D]) -> Flexed {
+    Flexed::from_data(random(shape).into_data())
+}
+
+#[track_caller]
+fn close_all<const N: usize>(ours: [Flexed; N], theirs: [Flexed; N], what: &str) {
+    for (a, b) in ours.into_iter().zip(theirs) {
+        let numbers = |t: Flexed| t.to_contiguous().storage::<f32>().to_vec();
+        close(&numbers(a), &numbers(b), what);
+    }
+}
+
+/// The bodies of every other device, run on this one.
+#[test]
 fn composed_bodies_equal_the_cpu_kernels() {
     use burn::backend::Flex;
-    // The bodies of every other device, run on this one.
-    let plain = |t: Tensor<4>| t.into_data();
-    let x = random([2, 6, 5, 8]);
-    let to =
-        |t: &Tensor<4>| burn::backend::tensor::FloatTensor::<Flex>::from_data(plain(t.clone()));
-    let flat = |t: &Tensor<2>| burn::backend::tensor::FloatTensor::<Flex>::from_data(t.to_data());
+    let (x, grad) = (flexed([2, 6, 5, 8]), flexed([2, 6, 5, 8]));
+    let (scale, shift) = (flexed([2, 8]), flexed([2, 8]));
     let norm = Norm {
         groups: 4,
         eps: 1e-5,
         silu: true,
     };
-    let (scale, shift, grad) = (random([2, 8]), random([2, 8]), random([2, 6, 5, 8]));
-    let ours = Flex::group_norm_nhwc_backward(to(&x), flat(&scale), flat(&shift), to(&grad), norm);
-    let theirs =
-        composed::group_norm_backward::<Flex>(to(&x), flat(&scale), flat(&shift), to(&grad), norm);
-    for (a, b) in ours.into_iter().zip(theirs) {
-        let numbers = |t: burn::backend::tensor::FloatTensor<Flex>| t.storage::<f32>().to_vec();
-        close(&numbers(a), &numbers(b), "group norm gradient");
+    let args = || (x.clone(), scale.clone(), shift.clone(), grad.clone(), norm);
+    let (a, b, c, d, e) = args();
+    let ours = Flex::group_norm_nhwc_backward(a, b, c, d, e);
+    let (a, b, c, d, e) = args();
+    let theirs = composed::group_norm_backward::<Flex>(a, b, c, d, e);
+    close_all(ours, theirs, "group norm");
+
+    let g = flexed([8]);
+    let args = || (x.clone(), g.clone());
+    let ((a, b), (c, d)) = (args(), args());
+    close_all(
+        [Flex::rms_norm_last(a, b)],
+        [composed::rms_norm::<Flex>(c, d)],
+        "rms norm",
+    );
+    let ((a, b), (c, d)) = (args(), args());
+    let ours = Flex::rms_norm_last_backward(a, b, grad.clone());
+    let theirs = composed::rms_norm_backward::<Flex>(c, d, grad.clone());
+    close_all(ours, theirs, "rms norm gradient");
+
+    let (v, s) = (flexed([2, 6, 5, 8]), flexed([1]));
+    let args = || (v.clone(), x.clone(), s.clone());
+    let ((a, b, c), (d, e, f)) = (args(), args());
+    close_all(
+        [Flex::hyper_layer_last(a, b, c)],
+        [composed::hyper_layer::<Flex>(d, e, f)],
+        "hyper layer",
+    );
+    let ((a, b, c), (d, e, f)) = (args(), args());
+    let ours = Flex::hyper_layer_last_backward(a, b, c, grad.clone());
+    let theirs = composed::hyper_layer_backward::<Flex>(d, e, f, grad);
+    close_all(ours, theirs, "hyper layer gradient");
+
+    let (qkv, grad) = (flexed([2, 7, 48]), flexed([2, 7, 16]));
+    let q = || qkv.clone();
+    close_all(
+        [Flex::linear_attention_qkv(q(), 2)],
+        [composed::linear_attention::<Flex>(q(), 2)],
+        "linear attention",
+    );
+    let ours = Flex::linear_attention_qkv_backward(q(), grad.clone(), 2);
+    let theirs = composed::linear_attention_backward::<Flex>(q(), grad.clone(), 2);
+    close_all([ours], [theirs], "linear attention gradient");
+    let (out, log_sums) = Flex::attention_qkv_for_backward(q(), 2);
+    close_all(
+        [out.clone()],
+        [composed::attention::<Flex>(q(), 2)],
+        "attention",
+    );
+    let ours = Flex::attention_qkv_backward(q(), out, log_sums, grad.clone(), 2);
+    let theirs = composed::attention_backward::<Flex>(q(), grad, 2);
+    close_all([ours], [theirs], "attention gradient");
+}
+
+/// The one pass of the CPU against the composition of other devices, over several steps.
+#[test]
+fn adam_equals_its_composition() {
+    use super::adam::{AdamW, Rows};
+    let row = || random([1001]).inner();
+    let weights = row();
+    let start = Rows {
+        moments: [weights.zeros_like(), weights.zeros_like()],
+        averages: vec![weights.clone(), weights.clone()],
+        weights,
+    };
+    let (mut ours, mut theirs) = (start.clone(), start);
+    for step in 1..=5 {
+        let adam = AdamW {
+            lr: 1e-2,
+            betas: [0.9, 0.99],
+            eps: 1e-8,
+            weight_decay: 0.1,
+            step,
+            scale: 0.7,
+            decays: vec![0.5, 0.999],
+        };
+        let grad = row();
+        adam.step(&mut ours, grad.clone());
+        adam.composed(&mut theirs, grad);
     }
+    let numbers = |rows: Rows| {
+        let [m, v] = rows.moments;
+        let all = [vec![rows.weights, m, v], rows.averages].concat();
+        all.into_iter()
+            .map(crate::host::numbers)
+            .collect::<Vec<_>>()
+    };
+    for (a, b) in numbers(ours).iter().zip(&numbers(theirs)) {
+        close(a, b, "adam");
+    }
+}
+
+#[test]
+fn the_length_of_a_gradient_is_that_of_its_numbers() {
+    let grad = random([5000]).inner();
+    let squares = crate::host::numbers(grad.clone())
+        .into_iter()
+        .map(|x| f64::from(x).powi(2));
+    let length = squares.sum::<f64>().sqrt();
+    assert!((adam::norm(&grad) - length).abs() < 1e-5 * length);
 }
 
 #[test]

@@ -23,6 +23,12 @@ pub(super) struct Patch<'a> {
 }
 
 impl Patch<'_> {
+    /// Whether all of the window lies in the image.
+    fn is_inside(&self) -> bool {
+        let fits = |from: isize, size: usize| from >= 0 && from as usize + 4 <= size;
+        fits(self.top, self.size[0]) && fits(self.left, self.size[1])
+    }
+
     /// Where pixel (`row`, `col`) of the window starts, or `None` outside the image.
     fn pixel(&self, row: usize, col: usize) -> Option<usize> {
         let y = usize::try_from(self.top + row as isize).ok()?;
@@ -40,30 +46,63 @@ impl Patch<'_> {
 pub(super) unsafe fn input_tile<V: Vector>(patch: &Patch, out: &mut [f32], place: usize) {
     let c = patch.channels;
     assert!(out.len() >= 15 * place + c.next_multiple_of(V::LANES));
-    let pixels: [Option<usize>; 16] = std::array::from_fn(|i| patch.pixel(i / 4, i % 4));
-    for channel in (0..c).step_by(V::LANES) {
-        let lanes = V::LANES.min(c - channel);
-        // SAFETY: the caller has the instruction set; pixels inside the image have `c` channels, and
-        // `out` was checked above.
-        unsafe {
-            // B^T d, column by column.
-            let mut half = [[V::splat(0.0); 4]; 4];
-            for col in 0..4 {
-                let mut d = [V::splat(0.0); 4];
+    let mut from = 0;
+    if patch.is_inside() {
+        let corner = (patch.top as usize * patch.size[1] + patch.left as usize) * c;
+        let row_len = patch.size[1] * c;
+        assert!(patch.x.len() >= corner + 3 * row_len + 4 * c);
+        while from + V::LANES <= c {
+            // SAFETY: the caller has the instruction set; the asserted lengths hold the window and
+            // all places.
+            unsafe {
+                let x = patch.x.as_ptr().add(corner + from);
+                let mut d = [[V::splat(0.0); 4]; 4];
                 for (row, d) in d.iter_mut().enumerate() {
-                    if let Some(at) = pixels[row * 4 + col] {
-                        *d = V::read_some(&patch.x[at + channel..][..lanes]);
+                    for (col, d) in d.iter_mut().enumerate() {
+                        *d = V::read(x.add(row * row_len + col * c));
                     }
                 }
-                let t = b_transposed(d);
-                for (half, t) in half.iter_mut().zip(t) {
-                    half[col] = t;
+                write_transformed(d, out.as_mut_ptr().add(from), place);
+            }
+            from += V::LANES;
+        }
+    }
+    while from < c {
+        let lanes = V::LANES.min(c - from);
+        // SAFETY: the caller has the instruction set; the asserted length holds all places.
+        unsafe {
+            let mut d = [[V::splat(0.0); 4]; 4];
+            for (row, d) in d.iter_mut().enumerate() {
+                for (col, d) in d.iter_mut().enumerate() {
+                    if let Some(at) = patch.pixel(row, col) {
+                        *d = V::read_some(&patch.x[at + from..][..lanes]);
+                    }
                 }
             }
-            for (row, d) in half.into_iter().enumerate() {
-                for (col, t) in b_transposed(d).into_iter().enumerate() {
-                    t.write(out.as_mut_ptr().add((row * 4 + col) * place + channel));
-                }
+            write_transformed(d, out.as_mut_ptr().add(from), place);
+        }
+        from += V::LANES;
+    }
+}
+
+/// Writes `B^T d B`, a vector for each place.
+///
+/// # Safety
+/// The machine has the instruction set of `V`; `out` has sixteen places.
+#[inline(always)]
+unsafe fn write_transformed<V: Vector>(d: [[V; 4]; 4], out: *mut f32, place: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut half = [[V::splat(0.0); 4]; 4];
+        for col in 0..4 {
+            let t = b_transposed([d[0][col], d[1][col], d[2][col], d[3][col]]);
+            for (half, t) in half.iter_mut().zip(t) {
+                half[col] = t;
+            }
+        }
+        for (row, half) in half.into_iter().enumerate() {
+            for (col, t) in b_transposed(half).into_iter().enumerate() {
+                t.write(out.add((row * 4 + col) * place));
             }
         }
     }

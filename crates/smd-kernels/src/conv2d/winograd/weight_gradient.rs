@@ -8,7 +8,7 @@
 //! shares are added in order, so that the result does not depend on who computed what.
 
 use super::transform::{MOST, Patch, gradient_tile, input_tile, windows_from_transforms};
-use super::{PLACES, TASK_NUMBERS, tile_stride, tiles, with_scratch};
+use super::{PLACES, TASK_NUMBERS, place_stride, tile_stride, tiles, with_scratch};
 use crate::conv2d::Conv2d;
 use crate::conv2d::weight_gradient::{Product, add_products};
 use crate::product::{even_blocks, with_rows};
@@ -148,7 +148,10 @@ impl Task<'_> {
 
     /// Transformed inputs and gradients of a strip.
     fn scratch_len(&self, lanes: usize) -> usize {
-        PLACES * self.strip() * self.strides(lanes).iter().sum::<usize>()
+        let places = self
+            .strides(lanes)
+            .map(|row| place_stride(self.strip() * row));
+        PLACES * places.iter().sum::<usize>()
     }
 
     /// # Safety
@@ -159,7 +162,8 @@ impl Task<'_> {
         let (c_in, n) = (self.conv.c_in, 2 * V::LANES);
         let (all, strip) = (self.images() * self.image_tiles(), self.strip());
         let [x_stride, g_stride] = self.strides(V::LANES);
-        let (inputs, gradients) = scratch.split_at_mut(PLACES * strip * x_stride);
+        let [x_place, g_place] = [x_stride, g_stride].map(|row| place_stride(strip * row));
+        let (inputs, gradients) = scratch.split_at_mut(PLACES * x_place);
         for first in (0..all).step_by(strip) {
             let count = strip.min(all - first);
             for i in 0..count {
@@ -167,17 +171,17 @@ impl Task<'_> {
                 // SAFETY: the caller has the instruction set; each place has `strip` tiles.
                 unsafe {
                     let to = &mut inputs[i * x_stride..];
-                    input_tile::<V>(&self.patch(&at), to, strip * x_stride);
+                    input_tile::<V>(&self.patch(&at), to, x_place);
                     let to = &mut gradients[i * g_stride..];
-                    self.gradient::<V>(&at, to, strip * g_stride);
+                    self.gradient::<V>(&at, to, g_place);
                 }
             }
             for (block, sums) in self.sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
                 for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
                     let product = Product {
-                        x: &inputs[place * strip * x_stride..][..count * x_stride],
+                        x: &inputs[place * x_place..][..count * x_stride],
                         x_stride,
-                        grad: &gradients[place * strip * g_stride + block * n..],
+                        grad: &gradients[place * g_place + block * n..],
                         g_stride,
                         count,
                     };

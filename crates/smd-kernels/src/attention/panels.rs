@@ -1,0 +1,357 @@
+//! Matrices in panels, and the products that read them.
+//!
+//! A panel has all rows of two vectors of columns, one after the other: `[columns / n][rows][n]`,
+//! `n = 2 * LANES`, the last panel padded with zeros. So the inner loops of [`crate::product`] read in
+//! order, whatever the number of columns.
+
+use super::math::Math;
+use super::rows::{Rows, RowsMut};
+use crate::product::{Block, columns_times, even_blocks, rows_times, with_rows};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86::{Avx2, Avx512};
+use crate::simd::{Plain, Vector};
+use std::hint::black_box;
+
+/// Copies rows of parts of `len` numbers to `[count][parts][wide]`, with zeros after each part.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn gather<V: Vector>(rows: Rows, len: usize, wide: usize, to: &mut [f32]) {
+    let parts = rows.len() / len;
+    assert!(parts * len == rows.len() && wide >= len && wide.is_multiple_of(V::LANES));
+    for (i, to) in to.chunks_exact_mut(parts * wide).enumerate() {
+        let parts = rows.row(i).chunks_exact(len);
+        for (part, to) in parts.zip(to.chunks_exact_mut(wide)) {
+            for (chunk, to) in to.chunks_exact_mut(V::LANES).enumerate() {
+                let from = (chunk * V::LANES).min(len);
+                // SAFETY: the caller has the instruction set.
+                unsafe { V::read_some(&part[from..]).store(to) };
+            }
+        }
+    }
+}
+
+/// Copies `[count][parts][wide]` to rows of parts of `len` numbers.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn scatter<V: Vector>(from: &[f32], wide: usize, len: usize, to: &mut RowsMut) {
+    let parts = to.len() / len;
+    assert!(parts * len == to.len() && wide >= len && from.len() == to.count() * parts * wide);
+    for (i, from) in from.chunks_exact(parts * wide).enumerate() {
+        let parts = to.row(i).chunks_exact_mut(len);
+        for (from, part) in from.chunks_exact(wide).zip(parts) {
+            let chunks = from[..len].chunks(V::LANES);
+            for (from, to) in chunks.zip(part.chunks_mut(V::LANES)) {
+                // SAFETY: the caller has the instruction set.
+                unsafe { V::read_some(from).write_some(to) };
+            }
+        }
+    }
+}
+
+/// Writes `rows` times `scale` in panels.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn pack<V: Math>(rows: Rows, scale: f32, to: &mut [f32]) {
+    let n = 2 * V::LANES;
+    assert_eq!(to.len(), rows.len().next_multiple_of(n) * rows.count());
+    for (panel, to) in to.chunks_exact_mut(rows.count() * n).enumerate() {
+        for (i, to) in to.chunks_exact_mut(n).enumerate() {
+            let row = &rows.row(i)[panel * n..];
+            let (low, high) = row.split_at(row.len().min(V::LANES));
+            // SAFETY: the caller has the instruction set.
+            unsafe {
+                let scale = V::splat(scale);
+                V::read_some(low).mul(scale).store(to);
+                V::read_some(high).mul(scale).store(&mut to[V::LANES..]);
+            }
+        }
+    }
+}
+
+/// Writes the transpose of `rows` times `scale` in panels of `n` columns: a lane for each row.
+#[inline(always)]
+pub(crate) fn pack_transposed(rows: Rows, scale: f32, n: usize, to: &mut [f32]) {
+    assert_eq!(to.len(), rows.count().next_multiple_of(n) * rows.len());
+    for (panel, to) in to.chunks_exact_mut(rows.len() * n).enumerate() {
+        for lane in 0..n {
+            let places = to[lane..].iter_mut().step_by(n);
+            if panel * n + lane < rows.count() {
+                for (to, &x) in places.zip(rows.row(panel * n + lane)) {
+                    *to = x * scale;
+                }
+            } else {
+                for to in places {
+                    *to = 0.0;
+                }
+            }
+        }
+    }
+}
+
+/// Writes row `i` of a matrix in panels, times `scales[i]`, to row `i` of `to`.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn unpack<V: Math>(panels: &[f32], scales: &[f32], to: &mut RowsMut) {
+    let n = 2 * V::LANES;
+    assert_eq!(panels.len(), to.len().next_multiple_of(n) * to.count());
+    for (panel, from) in panels.chunks_exact(to.count() * n).enumerate() {
+        for (i, from) in from.chunks_exact(n).enumerate() {
+            let row = &mut to.row(i)[panel * n..];
+            let (low, high) = row.split_at_mut(row.len().min(V::LANES));
+            // SAFETY: the caller has the instruction set.
+            unsafe {
+                let scale = V::splat(scales[i]);
+                V::load(from).mul(scale).write_some(low);
+                V::load(&from[V::LANES..]).mul(scale).write_some(high);
+            }
+        }
+    }
+}
+
+/// Multiplies row `i` of a matrix in panels by `factors[i]`.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn scale_rows<V: Math>(panels: &mut [f32], factors: &[f32]) {
+    let n = 2 * V::LANES;
+    for panel in panels.chunks_exact_mut(factors.len() * n) {
+        for (row, &factor) in panel.chunks_exact_mut(n).zip(factors) {
+            let (low, high) = row.split_at_mut(V::LANES);
+            // SAFETY: the caller has the instruction set.
+            unsafe {
+                let factor = V::splat(factor);
+                V::load(low).mul(factor).store(low);
+                V::load(high).mul(factor).store(high);
+            }
+        }
+    }
+}
+
+/// Products of matrices in panels. Each is compiled once for an instruction set, not once for each use.
+///
+/// # Safety
+/// As [`Vector`].
+pub(crate) unsafe trait Products: Math {
+    /// `to[r][c] = sum_k a[r][k] * b[k][c]`, or adds it to what is there; `b` is in panels.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool);
+
+    /// Adds `sum_r a[r][i] * b[r][c]` to `to[i][c]`, which is in panels; `b` has whole panels of
+    /// columns.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]);
+}
+
+// SAFETY: plain code runs everywhere.
+unsafe impl Products for Plain {
+    unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
+        // SAFETY: plain code runs everywhere.
+        unsafe { multiply::<Self, 4>(a, b, to, add) }
+    }
+
+    unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]) {
+        // SAFETY: plain code runs everywhere.
+        unsafe { add_transposed_times::<Self, 4>(a, b, to) }
+    }
+}
+
+macro_rules! products {
+    ($vector:ty, $rows:literal, $features:literal) => {
+        // SAFETY: the caller has the instruction set, whose features these are.
+        #[cfg(target_arch = "x86_64")]
+        unsafe impl Products for $vector {
+            #[target_feature(enable = $features)]
+            unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
+                // SAFETY: the caller's.
+                unsafe { multiply::<Self, $rows>(a, b, to, add) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]) {
+                // SAFETY: the caller's.
+                unsafe { add_transposed_times::<Self, $rows>(a, b, to) }
+            }
+        }
+    };
+}
+products!(Avx2, 6, "avx2,fma");
+products!(Avx512, 12, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+
+/// [`Products::multiply`].
+///
+/// # Safety
+/// The machine has the instruction set of `V`, with registers for `M` rows.
+#[inline(always)]
+unsafe fn multiply<V: Vector, const M: usize>(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
+    let n = 2 * V::LANES;
+    assert_eq!(a.count(), to.count());
+    assert_eq!(b.len(), to.len().next_multiple_of(n) * a.len());
+    for (panel, b) in b.chunks_exact(a.len() * n).enumerate() {
+        for (from, count) in even_blocks(a.count(), M) {
+            let place = [from, panel * n];
+            // SAFETY: the caller has the instruction set.
+            unsafe { with_rows!(count, multiply_tile::<V>(a, b, to, place, add)) };
+        }
+    }
+}
+
+/// `M` rows and one panel of a product, from row and column `place` on.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+unsafe fn multiply_tile<V: Vector, const M: usize>(
+    a: Rows,
+    b: &[f32],
+    to: &mut RowsMut,
+    [from, column]: [usize; 2],
+    add: bool,
+) {
+    let a = a.part(from, M);
+    assert!(b.len() >= a.len() * 2 * V::LANES);
+    // SAFETY: the caller has the instruction set; `a` has `M` rows of `len` numbers and `b` as many
+    // rows of two vectors.
+    unsafe {
+        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+        // A stride that the compiler knows the origin of is derived again for each row and step, with
+        // divisions.
+        let stride = black_box(a.stride());
+        rows_times(a.at(0), stride, b.as_ptr(), a.len(), &mut block);
+        for (m, mut sums) in block.into_iter().enumerate() {
+            let row = &mut to.row(from + m)[column..];
+            let (low, high) = row.split_at_mut(row.len().min(V::LANES));
+            if add {
+                sums[0] = sums[0].add(V::read_some(low));
+                sums[1] = sums[1].add(V::read_some(high));
+            }
+            sums[0].write_some(low);
+            sums[1].write_some(high);
+        }
+    }
+}
+
+/// [`Products::add_transposed_times`].
+///
+/// # Safety
+/// The machine has the instruction set of `V`, with registers for `M` rows.
+#[inline(always)]
+unsafe fn add_transposed_times<V: Vector, const M: usize>(a: Rows, b: Rows, to: &mut [f32]) {
+    let n = 2 * V::LANES;
+    assert!(b.len().is_multiple_of(n) && to.len() == a.len() * b.len());
+    for (panel, to) in to.chunks_exact_mut(a.len() * n).enumerate() {
+        let b = b.columns(panel * n, n);
+        for (from, len) in even_blocks(a.len(), M) {
+            let to = &mut to[from * n..][..len * n];
+            // SAFETY: the caller has the instruction set.
+            unsafe { with_rows!(len, add_tile::<V>(a, from, b, to)) };
+        }
+    }
+}
+
+/// `M` columns of `a` from `from` on, and one panel.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+unsafe fn add_tile<V: Vector, const M: usize>(a: Rows, from: usize, b: Rows, to: &mut [f32]) {
+    let (n, rows) = (2 * V::LANES, a.count());
+    let a = a.columns(from, M);
+    assert!(b.count() == rows && b.len() >= n && to.len() >= M * n);
+    // SAFETY: the caller has the instruction set; the asserted lengths hold all that is read and
+    // written.
+    unsafe {
+        // From zero, not from what is there: sums of sums round less than one long sum.
+        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
+        columns_times(a.at(0), a.stride(), b.at(0), b.stride(), rows, &mut block);
+        for (sums, to) in block.into_iter().zip(to.chunks_exact_mut(n)) {
+            let (low, high) = to.split_at_mut(V::LANES);
+            sums[0].add(V::load(low)).store(low);
+            sums[1].add(V::load(high)).store(high);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `[rows][columns]` of small integers, whose products are exact.
+    fn matrix(rows: usize, columns: usize) -> Vec<f32> {
+        (0..rows * columns)
+            .map(|i| (i * 7 % 11) as f32 - 5.0)
+            .collect()
+    }
+
+    #[test]
+    fn products_of_panels_are_those_of_matrices() {
+        for (rows, depth, columns) in [(1, 1, 1), (5, 3, 16), (7, 17, 33), (12, 32, 31)] {
+            let (a, b) = (matrix(rows, depth), matrix(depth, columns));
+            let mut want = vec![0.0; rows * columns];
+            for (i, want) in want.iter_mut().enumerate() {
+                let (r, c) = (i / columns, i % columns);
+                *want = (0..depth)
+                    .map(|k| a[r * depth + k] * b[k * columns + c])
+                    .sum();
+            }
+            let a = Rows::new(&a, rows, depth, depth);
+            let b = Rows::new(&b, depth, columns, columns);
+            let width = columns.next_multiple_of(16);
+
+            // SAFETY: plain code runs everywhere.
+            unsafe {
+                let mut panels = vec![f32::NAN; width * depth];
+                pack::<Plain>(b, 1.0, &mut panels);
+                let mut got = vec![1.0; rows * columns];
+                let mut to = RowsMut::new(&mut got, rows, columns, columns);
+                Plain::multiply(a, &panels, &mut to, false);
+                assert_eq!(got, want, "{rows} {depth} {columns}");
+
+                let mut to = RowsMut::new(&mut got, rows, columns, columns);
+                Plain::multiply(a, &panels, &mut to, true);
+                let twice: Vec<f32> = want.iter().map(|x| 2.0 * x).collect();
+                assert_eq!(got, twice, "{rows} {depth} {columns}");
+
+                // The same through the transpose of `a`, as panels, and back.
+                let mut turned = vec![f32::NAN; rows.next_multiple_of(16) * depth];
+                pack_transposed(a, 1.0, 16, &mut turned);
+                let ones = vec![1.0; depth];
+                let mut a_t = vec![f32::NAN; depth * rows];
+                unpack::<Plain>(
+                    &turned,
+                    &ones,
+                    &mut RowsMut::new(&mut a_t, depth, rows, rows),
+                );
+                let mut sums = vec![0.0; width * rows];
+                let a_t = Rows::new(&a_t, depth, rows, rows);
+                let mut wide_b = vec![f32::NAN; depth * width];
+                gather::<Plain>(b, columns, width, &mut wide_b);
+                Plain::add_transposed_times(
+                    a_t,
+                    Rows::new(&wide_b, depth, width, width),
+                    &mut sums,
+                );
+                let halves = vec![0.5; rows];
+                unpack::<Plain>(
+                    &sums,
+                    &halves,
+                    &mut RowsMut::new(&mut got, rows, columns, columns),
+                );
+                let half: Vec<f32> = want.iter().map(|x| 0.5 * x).collect();
+                assert_eq!(got, half, "{rows} {depth} {columns}");
+            }
+        }
+    }
+}
