@@ -5,7 +5,7 @@ use smd_kernels::conv2d::{Conv2d, forward, grad_input, grad_weight};
 use std::time::Instant;
 
 /// (batch, channels in, channels out, side, window)
-const SIZES: [(usize, usize, usize, usize, usize); 10] = [
+const SIZES: [(usize, usize, usize, usize, usize); 14] = [
     (16, 128, 128, 32, 3),
     (16, 256, 256, 16, 3),
     (16, 256, 256, 8, 3),
@@ -16,6 +16,10 @@ const SIZES: [(usize, usize, usize, usize, usize); 10] = [
     (16, 128, 128, 8, 3),
     (16, 3, 64, 32, 7),
     (16, 128, 128, 32, 1),
+    (16, 16, 16, 32, 3),
+    (16, 32, 16, 32, 3),
+    (16, 6, 16, 32, 7),
+    (16, 100, 100, 32, 1),
 ];
 
 /// The median of some runs, in seconds.

@@ -7,6 +7,7 @@
 //! matrix is formed. The gradient of the input is a convolution of the output's gradient with turned
 //! weights; that of the weights has its own kernels ([`grad_weight`]).
 
+mod few_channels;
 mod forward;
 mod weight_gradient;
 mod winograd;
@@ -155,20 +156,18 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
-    let weights = Weights {
+    let mut weights = Weights {
         values: weight,
         kernel: conv.kernel,
         c_in: conv.c_in,
-        transposed: true,
+        transposed: false,
     };
-    run(
-        level,
-        &conv.transposed(),
-        &spread(conv, grad),
-        &weights,
-        &[],
-        out,
-    );
+    if few_channels::suits(conv) {
+        return few_channels::grad_input(level, conv, grad, &weights, out);
+    }
+    weights.transposed = true;
+    let transposed = conv.transposed();
+    run(level, &transposed, &spread(conv, grad), &weights, &[], out);
 }
 
 /// The gradients of the weights and the bias of [`forward`], given that of its output.

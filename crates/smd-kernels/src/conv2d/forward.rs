@@ -128,17 +128,21 @@ impl Task<'_> {
     /// # Safety
     /// The machine has the instruction set of `V`, with registers for `M` rows.
     // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    // Few pixels at a time for all channels: their inputs and outputs stay in the first-level cache.
     #[inline(always)]
     unsafe fn run<V: Vector, const M: usize>(&self, y: &mut [f32]) {
         let (conv, n) = (self.conv, 2 * V::LANES);
         let row_len = self.cols * conv.c_out;
-        for block in 0..conv.c_out.div_ceil(n) {
-            for (row, y) in y.chunks_exact_mut(row_len).enumerate() {
-                for (from, len) in even_blocks(self.cols, M) {
-                    let at = [self.corner[0] + row, self.corner[1] + from];
-                    let y = &mut y[from * conv.c_out..][..len * conv.c_out];
-                    // SAFETY: the caller has the instruction set.
-                    unsafe { with_rows!(len, tile::<V>(self, block, at, y)) };
+        for (row, y) in y.chunks_exact_mut(row_len).enumerate() {
+            for (first, cols) in even_blocks(self.cols, 3 * M) {
+                for block in 0..conv.c_out.div_ceil(n) {
+                    for (from, len) in even_blocks(cols, M) {
+                        let from = first + from;
+                        let at = [self.corner[0] + row, self.corner[1] + from];
+                        let y = &mut y[from * conv.c_out..][..len * conv.c_out];
+                        // SAFETY: the caller has the instruction set.
+                        unsafe { with_rows!(len, tile::<V>(self, block, at, y)) };
+                    }
                 }
             }
         }
