@@ -6,7 +6,7 @@ use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
 use smd_kernels::group_norm::{self, GroupNorm};
-use smd_kernels::linear_attention::{self, LinearAttention};
+use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
 use smd_kernels::{hyper_layer, rms_norm, silu, softmax};
 
@@ -110,7 +110,7 @@ impl FusedOps for Flex {
 
     fn linear_attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
         let qkv = in_order(qkv);
-        let (sizes, shape) = (linear_sizes(&qkv, heads), out_shape(&qkv));
+        let (sizes, shape) = (sizes(&qkv, heads), out_shape(&qkv));
         let mut out = any_numbers(shape.num_elements());
         linear_attention::forward(&sizes, numbers(&qkv), &mut out);
         tensor(out, shape)
@@ -125,16 +125,6 @@ impl FusedOps for Flex {
 fn out_shape(qkv: &Flexed) -> Shape {
     let [batch, pixels, channels] = qkv.shape().dims();
     Shape::new([batch, pixels, channels / 3])
-}
-
-fn linear_sizes(qkv: &Flexed, heads: usize) -> LinearAttention {
-    let [batch, pixels, channels] = qkv.shape().dims();
-    LinearAttention {
-        batch,
-        pixels,
-        heads,
-        d_head: channels / 3 / heads,
-    }
 }
 
 fn sizes(qkv: &Flexed, heads: usize) -> Attention {
@@ -257,7 +247,7 @@ impl FusedGradients for Flex {
     fn linear_attention_qkv_backward(qkv: Flexed, grad: Flexed, heads: usize) -> Flexed {
         let (qkv, grad) = (in_order(qkv), in_order(grad));
         let mut qkv_grad = any_numbers(qkv.shape().num_elements());
-        let sizes = linear_sizes(&qkv, heads);
+        let sizes = sizes(&qkv, heads);
         linear_attention::backward(&sizes, numbers(&qkv), numbers(&grad), &mut qkv_grad);
         tensor(qkv_grad, qkv.shape())
     }
