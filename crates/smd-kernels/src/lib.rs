@@ -9,7 +9,7 @@
 //! - [`hyper_layer`]: one layer of the paper's hypernetwork;
 //! - [`peak`]: what the machine could do at most, to hold the kernels against;
 //! - [`rms_norm`]: root-mean-square normalisation of rows of channels;
-//! - [`silu`], [`softmax`]: element-wise and over the last axis.
+//! - [`silu`]: element-wise; [`memory`]: results without clearing memory first.
 //!
 //! Each kernel is compiled for plain code, AVX2 with FMA, and AVX-512, and the best that the machine
 //! has is chosen at run time ([`simd::level`]). Work is split by shape, never by the number of
@@ -28,4 +28,3 @@ mod product;
 pub mod rms_norm;
 pub mod silu;
 pub mod simd;
-pub mod softmax;

@@ -88,11 +88,6 @@ pub trait FusedOps: Backend {
         composed::silu::<Self>(x)
     }
 
-    /// See [`softmax`].
-    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        composed::softmax::<Self>(x)
-    }
-
     /// See [`rms_norm`].
     fn rms_norm_last(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::rms_norm::<Self>(x, g)
@@ -149,11 +144,6 @@ pub(crate) trait FusedGradients: FusedOps {
     /// Gradient of `x`.
     fn silu_fused_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::silu_backward::<Self>(x, grad)
-    }
-
-    /// Gradient of the input, from the output `y`.
-    fn softmax_last_backward(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        composed::softmax_backward::<Self>(y, grad)
     }
 
     /// Gradients of `x` and `g`.
@@ -272,11 +262,6 @@ pub fn group_norm(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>, norm: Norm) 
 /// `x * sigmoid(x)`, of any shape.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::silu_fused(x.into_dispatch()))
-}
-
-/// Softmax over the last axis, of any shape.
-pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::softmax_last(x.into_dispatch()))
 }
 
 /// `g sqrt(C) x / ||x||` of each row of channels.

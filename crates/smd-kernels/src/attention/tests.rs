@@ -120,7 +120,7 @@ fn run(level: Level, sizes: &Attention, qkv: &[f32], grad: &[f32]) -> [Vec<f32>;
     [out, log_sums, qkv_grad]
 }
 
-fn inputs(sizes: &Attention, seed: u32, size: f32) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn inputs(sizes: &Attention, seed: u32, size: f32) -> (Vec<f32>, Vec<f32>) {
     let len = sizes.batch * sizes.pixels * sizes.heads * sizes.d_head;
     (numbers(3 * len, seed, size), numbers(len, seed + 1, 1.0))
 }

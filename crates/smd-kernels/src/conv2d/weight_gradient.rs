@@ -14,10 +14,10 @@ use crate::simd::{Level, Plain, Vector};
 use rayon::prelude::*;
 
 /// Output channels of a task: whole blocks for every instruction set.
-const TASK_CHANNELS: usize = 64;
+pub(super) const TASK_CHANNELS: usize = 64;
 
-/// Tasks that a convolution is cut into, where it has so many pixels.
-const TASKS: usize = 8;
+/// Tasks that a convolution is cut into at least, where it has so many pixels or images.
+pub(super) const TASKS: usize = 8;
 
 /// Pixels of a run: their inputs and gradients stay in the first-level cache while all sums take
 /// them in.
@@ -67,14 +67,7 @@ pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_o
         .enumerate()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
-            let (range, inner) = (block * n / TASK_CHANNELS, block * n % TASK_CHANNELS / n);
-            let size = kh * row * n;
-            let mut total = sums[range][inner * size..][..size].to_vec();
-            for share in sums.chunks_exact(ranges).skip(1) {
-                for (total, &sum) in total.iter_mut().zip(&share[range][inner * size..][..size]) {
-                    *total += sum;
-                }
-            }
+            let total = total_of_shares(&sums, ranges, block * n, kh * row * n, n);
             for (i, total) in total.chunks_exact(n).enumerate() {
                 let (window, ci) = (i / conv.c_in, i % conv.c_in);
                 let at = ci * kh * kw + window;
@@ -83,6 +76,25 @@ pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_o
                 }
             }
         });
+}
+
+/// The sums of the block of `n` output channels from `channel` on, `size` numbers, added over shares in
+/// order. `sums` has share after share, each with `ranges` of [`TASK_CHANNELS`].
+pub(super) fn total_of_shares(
+    sums: &[Vec<f32>],
+    ranges: usize,
+    channel: usize,
+    size: usize,
+    n: usize,
+) -> Vec<f32> {
+    let (range, first) = (channel / TASK_CHANNELS, channel % TASK_CHANNELS / n * size);
+    let mut total = sums[range][first..][..size].to_vec();
+    for share in sums.chunks_exact(ranges).skip(1) {
+        for (total, &sum) in total.iter_mut().zip(&share[range][first..][..size]) {
+            *total += sum;
+        }
+    }
+    total
 }
 
 /// Sums over all pixels, in order.

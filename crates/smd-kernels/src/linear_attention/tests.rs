@@ -1,6 +1,6 @@
 use super::*;
 use crate::attention::tests::{
-    assert_close, dot, f64s, heads, numbers, out_places, places, softmax, softmax_back, take,
+    assert_close, dot, f64s, heads, inputs, out_places, places, softmax, softmax_back, take,
 };
 use proptest::prelude::*;
 
@@ -55,11 +55,6 @@ fn run(level: Level, sizes: &Attention, qkv: &[f32], grad: &[f32]) -> [Vec<f32>;
     forward_at(level, sizes, qkv, &mut out);
     backward_at(level, sizes, qkv, grad, &mut qkv_grad);
     [out, qkv_grad]
-}
-
-fn inputs(sizes: &Attention, seed: u32, size: f32) -> (Vec<f32>, Vec<f32>) {
-    let len = sizes.batch * sizes.pixels * sizes.heads * sizes.d_head;
-    (numbers(3 * len, seed, size), numbers(len, seed + 1, 1.0))
 }
 
 fn check(sizes: &Attention, seed: u32, size: f32, tolerance: f64) {

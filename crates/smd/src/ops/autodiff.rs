@@ -79,26 +79,6 @@ impl<B: FusedGradients> Backward<B, 1> for Silu {
 }
 
 #[derive(Debug)]
-struct Softmax;
-
-impl<B: FusedGradients> Backward<B, 1> for Softmax {
-    /// The output: its gradient needs nothing else.
-    type State = FloatTensor<B>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        if let [Some(node)] = ops.parents {
-            grads.register::<B>(node.id, B::softmax_last_backward(ops.state, grad));
-        }
-    }
-}
-
-#[derive(Debug)]
 struct RmsNorm;
 
 impl<B: FusedGradients> Backward<B, 2> for RmsNorm {
@@ -237,15 +217,6 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         let y = B::silu_fused(x.clone());
         match Silu.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(x, y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
-    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let nodes = [x.node()];
-        let y = B::softmax_last(x.into_primitive());
-        match Softmax.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -8,7 +8,7 @@ use smd_kernels::conv2d::{self, Conv2d};
 use smd_kernels::group_norm::{self, GroupNorm};
 use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
-use smd_kernels::{hyper_layer, rms_norm, silu, softmax};
+use smd_kernels::{hyper_layer, rms_norm, silu};
 
 type Flexed = FloatTensor<Flex>;
 
@@ -83,13 +83,6 @@ impl FusedOps for Flex {
         let x = in_order(x);
         let mut y = any_numbers(x.shape().num_elements());
         silu::forward(numbers(&x), &mut y);
-        tensor(y, x.shape())
-    }
-
-    fn softmax_last(x: Flexed) -> Flexed {
-        let x = in_order(x);
-        let mut y = any_numbers(x.shape().num_elements());
-        softmax::forward(numbers(&x), &mut y, last(&x));
         tensor(y, x.shape())
     }
 
@@ -200,13 +193,6 @@ impl FusedGradients for Flex {
         let mut out = any_numbers(x.shape().num_elements());
         silu::backward(numbers(&x), numbers(&grad), &mut out);
         tensor(out, x.shape())
-    }
-
-    fn softmax_last_backward(y: Flexed, grad: Flexed) -> Flexed {
-        let (y, grad) = (in_order(y), in_order(grad));
-        let mut out = any_numbers(y.shape().num_elements());
-        softmax::backward(numbers(&y), numbers(&grad), &mut out, last(&y));
-        tensor(out, y.shape())
     }
 
     fn rms_norm_last_backward(x: Flexed, g: Flexed, grad: Flexed) -> [Flexed; 2] {

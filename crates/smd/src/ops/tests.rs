@@ -109,7 +109,7 @@ fn group_norm_equals_its_composition() {
 }
 
 #[test]
-fn silu_and_softmax_equal_their_compositions() {
+fn silu_equals_its_composition() {
     let x = random([3, 4, 5, 7]);
     let weights = random([3, 4, 5, 7]).detach();
     let grads = |y: &Tensor<4>| {
@@ -117,7 +117,6 @@ fn silu_and_softmax_equal_their_compositions() {
         vec![vec_of(x.grad_remove(&mut g))]
     };
     assert_same(silu(x.clone()), activation::silu(x.clone()), grads);
-    assert_same(softmax(x.clone()), activation::softmax(x.clone(), 3), grads);
 }
 
 #[test]

@@ -10,18 +10,14 @@
 use super::transform::{MOST, Patch, gradient_tile, input_tile, windows_from_transforms};
 use super::{PLACES, TASK_NUMBERS, place_stride, tile_stride, tiles, with_scratch};
 use crate::conv2d::Conv2d;
-use crate::conv2d::weight_gradient::{Product, add_products};
+use crate::conv2d::weight_gradient::{
+    Product, TASK_CHANNELS, TASKS, add_products, total_of_shares,
+};
 use crate::product::{even_blocks, with_rows};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::x86::{Avx2, Avx512};
 use crate::simd::{Level, Plain, Vector};
 use rayon::prelude::*;
-
-/// Output channels of a task: whole blocks for every instruction set.
-const TASK_CHANNELS: usize = 64;
-
-/// Tasks that a convolution is cut into at least, where it has so many images.
-const TASKS: usize = 8;
 
 /// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`.
 pub(in crate::conv2d) fn grad_weight(
@@ -77,14 +73,7 @@ fn finish(level: Level, conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, weight_
         .enumerate()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
-            let (range, inner) = (block * n / TASK_CHANNELS, block * n % TASK_CHANNELS / n);
-            let size = PLACES * c_in * n;
-            let mut total = sums[range][inner * size..][..size].to_vec();
-            for share in sums.chunks_exact(ranges).skip(1) {
-                for (total, &sum) in total.iter_mut().zip(&share[range][inner * size..][..size]) {
-                    *total += sum;
-                }
-            }
+            let total = total_of_shares(sums, ranges, block * n, PLACES * c_in * n, n);
             let mut u = [[0.0; MOST]; PLACES];
             let mut g = [[0.0; MOST]; 9];
             for ci in 0..c_in {
