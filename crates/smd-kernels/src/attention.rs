@@ -17,7 +17,6 @@
 mod backward;
 mod forward;
 pub(crate) mod kernel;
-pub(crate) mod math;
 pub(crate) mod panels;
 pub(crate) mod rows;
 

@@ -18,6 +18,7 @@
 
 pub mod adam;
 pub mod attention;
+pub mod bf16;
 pub mod conv2d;
 pub mod group_norm;
 pub mod hyper_layer;

@@ -1,4 +1,24 @@
-//! Memory for results: taken without writing it first, and kept from step to step.
+//! Memory for results: taken without writing it first, and kept from step to step; and scratch memory.
+
+use std::cell::RefCell;
+
+thread_local! {
+    /// Scratch memory of a thread, reused from call to call.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` with `len` numbers of any value, from the start of a cache line on. `work` runs no other
+/// task of the thread that asks for scratch memory.
+pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    const LINE: usize = 64;
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len + LINE / 4 {
+            scratch.resize(len + LINE / 4, 0.0);
+        }
+        let skip = scratch.as_ptr().align_offset(LINE).min(LINE / 4);
+        work(&mut scratch[skip..][..len])
+    })
+}
 
 /// `len` numbers of any value, for a kernel to write all of them.
 ///

@@ -16,22 +16,37 @@ mod cpu;
 
 use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
 
-/// Stride and zero padding of a convolution.
+/// How convolutions and products with weights multiply; everything else is f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Factors rounded to bf16, products added up in f32: faster where the device multiplies bf16.
+    Bf16,
+}
+
+/// Stride, zero padding and precision of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Pixels between windows.
     pub stride: usize,
     /// Zeros around the input: top, bottom, left, right.
     pub pad: [usize; 4],
+    /// How it multiplies.
+    pub precision: Precision,
 }
 
 impl Window {
     /// The window of side `kernel` (odd) that keeps the size.
-    pub fn same(kernel: usize) -> Self {
+    pub fn same(kernel: usize, precision: Precision) -> Self {
         Self {
             stride: 1,
             pad: [kernel / 2; 4],
+            precision,
         }
     }
 }
@@ -352,13 +367,13 @@ fn over_pixels(
 ///
 /// # Panics
 /// If the channels disagree.
-pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<4> {
+pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, precision: Precision) -> Tensor<4> {
     let [batch, height, width, c_in] = x.dims();
     let [c_out, _] = weight.dims();
     // A 1x1 convolution over one long row of pixels.
     let x = x.reshape([1, 1, batch * height * width, c_in]);
     let weight = weight.reshape([c_out, c_in, 1, 1]);
-    conv2d(x, weight, bias, Window::same(1)).reshape([batch, height, width, c_out])
+    conv2d(x, weight, bias, Window::same(1, precision)).reshape([batch, height, width, c_out])
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The bodies for the CPU: `smd-kernels` on the tensors' own memory.
 
-use super::{FusedGradients, FusedOps, Norm, Window};
+use super::{FusedGradients, FusedOps, Norm, Precision, Window};
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
@@ -40,6 +40,10 @@ fn conv(x: &Flexed, weight: &Flexed, window: Window) -> Conv2d {
         kernel: [kh, kw],
         stride: window.stride,
         pad: window.pad,
+        precision: match window.precision {
+            Precision::F32 => conv2d::Precision::F32,
+            Precision::Bf16 => conv2d::Precision::Bf16,
+        },
     }
 }
 

@@ -26,11 +26,18 @@ fn assert_same<const D: usize>(
 
 #[track_caller]
 fn close(a: &[f32], b: &[f32], what: &str) {
+    // Two orders of summation of some thousand terms.
+    close_to(2e-5, a, b, what);
+}
+
+/// Within `rounding` of the largest number.
+#[track_caller]
+fn close_to(rounding: f32, a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");
     let scale = b.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        // Two orders of summation of some thousand terms.
-        assert!((a - b).abs() <= 2e-5 * scale, "{what}[{i}]: {a}, not {b}");
+        let off = (a - b).abs();
+        assert!(off <= rounding * scale, "{what}[{i}]: {a}, not {b}");
     }
 }
 
@@ -41,8 +48,8 @@ fn vec_of<const D: usize>(t: Option<Tensor<D>>) -> Vec<f32> {
 #[test]
 fn conv2d_equals_its_composition() {
     for (c_in, c_out, kernel, window) in [
-        (3, 33, 3, Window::same(3)),
-        (5, 4, 7, Window::same(7)),
+        (3, 33, 3, Window::same(3, Precision::F32)),
+        (5, 4, 7, Window::same(7, Precision::F32)),
         (
             8,
             6,
@@ -50,9 +57,10 @@ fn conv2d_equals_its_composition() {
             Window {
                 stride: 2,
                 pad: [0, 1, 0, 1],
+                precision: Precision::F32,
             },
         ),
-        (4, 2, 1, Window::same(1)),
+        (4, 2, 1, Window::same(1, Precision::F32)),
     ] {
         let x = random([2, 9, 7, c_in]);
         let (w, b) = (random([c_out, c_in, kernel, kernel]), random([c_out]));
@@ -192,9 +200,14 @@ fn flexed<const D: usize>(shape: [usize; D]) -> Flexed {
 
 #[track_caller]
 fn close_all<const N: usize>(ours: [Flexed; N], theirs: [Flexed; N], what: &str) {
+    close_within(2e-5, ours, theirs, what);
+}
+
+#[track_caller]
+fn close_within<const N: usize>(rounding: f32, ours: [Flexed; N], theirs: [Flexed; N], what: &str) {
     for (a, b) in ours.into_iter().zip(theirs) {
         let numbers = |t: Flexed| t.to_contiguous().storage::<f32>().to_vec();
-        close(&numbers(a), &numbers(b), what);
+        close_to(rounding, &numbers(a), &numbers(b), what);
     }
 }
 
@@ -215,6 +228,29 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let (a, b, c, d, e) = args();
     let theirs = composed::group_norm_backward::<Flex>(a, b, c, d, e);
     close_all(ours, theirs, "group norm");
+
+    for precision in [Precision::F32, Precision::Bf16] {
+        let (w, b, dy) = (flexed([6, 8, 3, 3]), flexed([6]), flexed([2, 6, 5, 6]));
+        let window = Window::same(3, precision);
+        let args = || (x.clone(), w.clone(), dy.clone(), window, true);
+        let (a, c, ..) = args();
+        let ours = Flex::conv2d_nhwc(a, c, b.clone(), window);
+        let (a, c, ..) = args();
+        let theirs = composed::conv2d::<Flex>(a, c, b, window);
+        // The composition rounds its results to bf16 too.
+        let rounding = if precision == Precision::F32 {
+            2e-5
+        } else {
+            4e-3
+        };
+        close_within(rounding, [ours], [theirs], "convolution");
+        let (a, c, d, e, f) = args();
+        let ours = Flex::conv2d_nhwc_backward(a, c, d, e, f);
+        let (a, c, d, e, f) = args();
+        let theirs = composed::conv2d_backward::<Flex>(a, c, d, e, f);
+        let all = |(dx, dw, db): (Option<Flexed>, Flexed, Flexed)| [dx.expect("asked for"), dw, db];
+        close_within(rounding, all(ours), all(theirs), "convolution gradient");
+    }
 
     let g = flexed([8]);
     let args = || (x.clone(), g.clone());
@@ -318,6 +354,6 @@ fn channels_must_agree() {
         random([1, 4, 4, 3]),
         random([2, 5, 3, 3]),
         random([2]),
-        Window::same(3),
+        Window::same(3, Precision::F32),
     );
 }
