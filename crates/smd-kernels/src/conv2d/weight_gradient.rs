@@ -21,7 +21,7 @@ pub(super) const TASKS: usize = 8;
 
 /// Pixels of a run: their inputs and gradients stay in the first-level cache while all sums take
 /// them in.
-const RUN: usize = 64;
+const RUN: usize = 32;
 
 /// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`; `x` is
 /// padded.

@@ -26,7 +26,7 @@ use transform::{InRow, OutputPlace, Patch, input_tile, output_tile};
 const PLACES: usize = 16;
 
 /// Numbers of transformed input that one task holds: a quarter of a second-level cache of 2 MiB.
-const TASK_NUMBERS: usize = 1 << 17;
+const TASK_NUMBERS: usize = 3 << 15;
 
 /// Whether a convolution is one that this file does, and does faster than direct summation. It must
 /// not depend on the batch: an image's result may not.
