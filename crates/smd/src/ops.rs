@@ -13,6 +13,7 @@ mod autodiff;
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
+pub mod parts;
 
 use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Tensor, assert_shape};

@@ -10,12 +10,13 @@ use smd::data::{Examples, Images};
 use smd::denoise::KernelConfig;
 use smd::host;
 use smd::noise::NoiseSource;
+use smd::ops::parts::{self, Part};
 use smd::sampler::{self, SampleConfig};
 use smd::train::Trainer;
 use std::io::{self, Write};
 use std::time::Instant;
 
-/// Measure training and sampling on random images: images/s and peak memory.
+/// Measure training and sampling on random images: images/s, peak memory, time per part of a step.
 ///
 /// Without a config: the preset ddpm-cifar10.
 #[derive(Debug, clap::Args)]
@@ -44,11 +45,9 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
     let examples = random_images(&config);
     let shape = examples.shape();
     let mut trainer = Trainer::new(config.clone(), examples, device)?;
-    let mut train = Vec::new();
+    let mut train = Timed::default();
     for _ in 0..=args.steps {
-        let started = Instant::now();
-        trainer.train_step()?;
-        train.push(started.elapsed().as_secs_f64());
+        train.step(|| trainer.train_step().map(drop))?;
     }
     let train_peak = machine::peak_memory_bytes();
 
@@ -62,21 +61,26 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
         steps: CHAIN,
         ..config.sample.clone()
     };
-    let mut sample = Vec::new();
+    let mut sample = Timed::default();
     for _ in 0..=args.steps {
-        let started = Instant::now();
-        host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
-        sample.push(started.elapsed().as_secs_f64() / CHAIN as f64);
+        sample.step(|| {
+            host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
+            anyhow::Ok(())
+        })?;
     }
-    let rate =
-        |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
-    let (train_rate, sample_rate) = (rate(train), rate(sample));
+    let (train, sample) = (train.parts(1), sample.parts(CHAIN));
+    let rate = |parts: &Parts| args.batch as f64 / parts.seconds;
+    let (train_rate, sample_rate) = (rate(&train), rate(&sample));
     let mut out = io::stdout().lock();
     if args.json {
         let object = json!({
             "train_images_per_s": train_rate,
             "sample_images_per_s": sample_rate,
             "train_peak_bytes": train_peak,
+            "train_parts_ms": train.to_json(),
+            "sample_parts_ms": sample.to_json(),
+            "kernels": smd_kernels::simd::level().name(),
+            "precision": config.precision,
             "parameters": parameters,
             "batch": args.batch,
             "smd": matches!(config.kernel, KernelConfig::SoftMixture(_)),
@@ -84,7 +88,8 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
         });
         writeln!(out, "{object}")?;
     } else {
-        writeln!(out, "machine     {}", machine::describe())?;
+        let level = smd_kernels::simd::level().name();
+        writeln!(out, "machine     {}, kernels {level}", machine::describe())?;
         writeln!(out, "parameters  {parameters}")?;
         writeln!(
             out,
@@ -101,6 +106,10 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
                 "memory      {:.2} GB at its peak in training",
                 peak as f64 / 1e9
             )?;
+        }
+        writeln!(out, "\nms of a step          training   sampling")?;
+        for ((name, train), (_, sample)) in train.rows().iter().zip(sample.rows()) {
+            writeln!(out, "{name:<18} {train:11.1} {sample:10.1}")?;
         }
     }
     Ok(())
@@ -155,6 +164,59 @@ fn random_images(config: &RunConfig) -> Examples {
         bytes,
         skipped: Vec::new(),
     })
+}
+
+/// Steps with their times, and the times of their parts.
+#[derive(Default)]
+struct Timed {
+    /// Seconds of each step and of its parts.
+    steps: Vec<(f64, [f64; Part::ALL.len()])>,
+}
+
+impl Timed {
+    fn step<E>(&mut self, step: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let (before, started) = (parts::spent(), Instant::now());
+        step()?;
+        let (seconds, after) = (started.elapsed().as_secs_f64(), parts::spent());
+        let spent = std::array::from_fn(|i| (after[i] - before[i]).as_secs_f64());
+        self.steps.push((seconds, spent));
+        Ok(())
+    }
+
+    /// Medians without the first step; each is `chain` steps in a row.
+    fn parts(&self, chain: usize) -> Parts {
+        let of = |value: &dyn Fn(&(f64, [f64; Part::ALL.len()])) -> f64| {
+            median(self.steps[1..].iter().map(value).collect()) / chain as f64
+        };
+        Parts {
+            seconds: of(&|step| step.0),
+            parts: std::array::from_fn(|i| of(&|step| step.1[i])),
+        }
+    }
+}
+
+/// Seconds of one step and of its parts.
+struct Parts {
+    seconds: f64,
+    parts: [f64; Part::ALL.len()],
+}
+
+impl Parts {
+    /// Milliseconds of each part, of what is none, and of all.
+    fn rows(&self) -> Vec<(&'static str, f64)> {
+        let rest = self.seconds - self.parts.iter().sum::<f64>();
+        let names = Part::ALL.into_iter().map(Part::name);
+        let parts = names.zip(self.parts);
+        let all = parts.chain([("everything else", rest), ("all", self.seconds)]);
+        all.map(|(name, seconds)| (name, 1e3 * seconds)).collect()
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        self.rows()
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v))
+            .collect()
+    }
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

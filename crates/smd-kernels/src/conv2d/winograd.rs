@@ -25,7 +25,8 @@ use transform::{InRow, OutputPlace, Patch, input_tile, output_tile};
 /// Places of a transformed tile.
 const PLACES: usize = 16;
 
-/// Numbers of transformed input that one task holds: a quarter of a second-level cache of 2 MiB.
+/// Words of transformed input that one task holds: with the products and the weights of one place they
+/// fit into a second-level cache of 512 KiB.
 const TASK_NUMBERS: usize = 3 << 15;
 
 /// Whether a convolution is one that this file does, and does faster than direct summation. It must
