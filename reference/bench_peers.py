@@ -97,8 +97,11 @@ def steps(args: argparse.Namespace) -> None:
     sizes = ["--batch", str(args.batch), "--steps", str(args.steps), "--json"]
     mine = [str(TARGET / "smd"), "bench", "--preset", "authors-dim64", "--no-smd", *sizes]
     mine += ["--set", f"net.dim={args.dim}"]
+    if args.bf16:
+        mine += ["--set", "precision=bf16"]
     theirs = [sys.executable, str(REFERENCE / "bench_authors.py"), "--checkout", args.checkout]
     theirs += [*sizes, "--no-smd", "--dim", str(args.dim), "--threads", str(args.threads)]
+    theirs += ["--bf16"] if args.bf16 else []
     variants = {
         "ours": mine,
         "NCHW": theirs,
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps in a run")
     parser.add_argument("--batch", type=int, default=16, help="images in a step")
     parser.add_argument("--dim", type=int, default=64, help="base width in channels")
+    parser.add_argument("--bf16", action="store_true", help="both sides of a step in bf16")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each side")
     args = parser.parse_args()
     if args.what == "one-conv":

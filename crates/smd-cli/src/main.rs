@@ -70,6 +70,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    smd_kernels::simd::try_level()?;
     let device = cli.device.open()?;
     match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args, &device)?,

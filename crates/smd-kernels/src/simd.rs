@@ -11,6 +11,8 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::error::Error;
+use std::fmt;
 use std::sync::OnceLock;
 pub(crate) use vector::Vector;
 
@@ -86,27 +88,52 @@ impl Level {
     }
 }
 
-/// The instruction set in use: the widest that the machine has, or less by `SMD_KERNELS`
+/// `SMD_KERNELS` names no instruction set of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLevel {
+    /// What it is.
+    pub asked: String,
+    /// What it may be here.
+    pub available: Vec<&'static str>,
+}
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asked, names) = (&self.asked, self.available.join(", "));
+        write!(f, "SMD_KERNELS is \"{asked}\"; this machine has {names}")
+    }
+}
+
+impl Error for UnknownLevel {}
+
+/// The instruction set to use: the widest that the machine has, or the one that `SMD_KERNELS` names
 /// (`portable`, `neon`, `avx2`, `avx512`, `avx512bf16`).
 ///
-/// # Panics
+/// # Errors
 /// If `SMD_KERNELS` names one that is unknown or that the machine lacks.
+pub fn try_level() -> Result<Level, UnknownLevel> {
+    choose(std::env::var("SMD_KERNELS").ok())
+}
+
+fn choose(asked: Option<String>) -> Result<Level, UnknownLevel> {
+    let here = available();
+    let Some(asked) = asked else {
+        return Ok(here[here.len() - 1]);
+    };
+    let found = here.iter().find(|level| level.name() == asked);
+    found.copied().ok_or_else(|| UnknownLevel {
+        available: here.iter().map(|level| level.name()).collect(),
+        asked,
+    })
+}
+
+/// [`try_level`], asked once.
+///
+/// # Panics
+/// Where that is an error: a program asks [`try_level`] first.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        let here = available();
-        let Ok(asked) = std::env::var("SMD_KERNELS") else {
-            return here[here.len() - 1];
-        };
-        let found = here.iter().find(|level| level.name() == asked);
-        *found.unwrap_or_else(|| {
-            let names: Vec<&str> = here.iter().map(|level| level.name()).collect();
-            panic!(
-                "SMD_KERNELS is {asked}; this machine has {}",
-                names.join(", ")
-            )
-        })
-    })
+    *LEVEL.get_or_init(|| try_level().unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// Every instruction set that this machine can run, from the plainest to the widest.

@@ -1,6 +1,7 @@
 //! The command as a user runs it.
 
 mod bad_input;
+mod bench;
 mod resume;
 mod sample;
 

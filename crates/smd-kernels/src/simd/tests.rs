@@ -142,3 +142,16 @@ fn the_names_of_levels_are_their_own() {
     assert_eq!(unique.len(), names.len());
     assert_eq!(available()[0], Level::Portable);
 }
+
+#[test]
+fn a_level_is_chosen_by_name_or_refused() {
+    assert_eq!(choose(None).ok(), available().last().copied());
+    for level in available() {
+        assert_eq!(choose(Some(level.name().into())), Ok(level));
+    }
+    let error = choose(Some("avx1024".into())).unwrap_err().to_string();
+    assert!(
+        error.starts_with("SMD_KERNELS is \"avx1024\"; this machine has portable"),
+        "{error}"
+    );
+}
