@@ -166,11 +166,10 @@ fn random_images(config: &RunConfig) -> Examples {
     })
 }
 
-/// Steps with their times, and the times of their parts.
+/// The steps that were timed.
 #[derive(Default)]
 struct Timed {
-    /// Seconds of each step and of its parts.
-    steps: Vec<(f64, [f64; Part::ALL.len()])>,
+    steps: Vec<Parts>,
 }
 
 impl Timed {
@@ -178,19 +177,19 @@ impl Timed {
         let (before, started) = (parts::spent(), Instant::now());
         step()?;
         let (seconds, after) = (started.elapsed().as_secs_f64(), parts::spent());
-        let spent = std::array::from_fn(|i| (after[i] - before[i]).as_secs_f64());
-        self.steps.push((seconds, spent));
+        let parts = std::array::from_fn(|i| (after[i] - before[i]).as_secs_f64());
+        self.steps.push(Parts { seconds, parts });
         Ok(())
     }
 
     /// Medians without the first step; each is `chain` steps in a row.
     fn parts(&self, chain: usize) -> Parts {
-        let of = |value: &dyn Fn(&(f64, [f64; Part::ALL.len()])) -> f64| {
+        let of = |value: &dyn Fn(&Parts) -> f64| {
             median(self.steps[1..].iter().map(value).collect()) / chain as f64
         };
         Parts {
-            seconds: of(&|step| step.0),
-            parts: std::array::from_fn(|i| of(&|step| step.1[i])),
+            seconds: of(&|step| step.seconds),
+            parts: std::array::from_fn(|i| of(&|step| step.parts[i])),
         }
     }
 }
