@@ -1,6 +1,6 @@
 //! The instruction sets a kernel is compiled for.
 //!
-//! Two ways lead to code for each of them: [`run`] takes a [`Kernel`] written over the [`Vector`] of
+//! Two ways lead to code for each of them: `run` takes a `Kernel` written over the `Vector` of
 //! an instruction set, and `compiled_for_each_level!` takes plain loops that the compiler turns into
 //! vectors of the width at hand. Every other file is free of instruction sets.
 
