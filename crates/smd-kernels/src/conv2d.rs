@@ -16,7 +16,7 @@ mod weight_gradient;
 mod winograd;
 
 pub use crate::bf16::Precision;
-use crate::product::{Factors, Pairs, Whole, convert};
+use crate::product::{Factors, Whole, convert, with_factors};
 use crate::simd::{self, Level};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -143,7 +143,10 @@ pub fn forward_at(
         c_in: conv.c_in,
         transposed: false,
     };
-    run(level, conv, x, &weights, bias, y);
+    with_factors!(
+        conv.precision,
+        run_forward(level, conv, x, &weights, bias, y)
+    );
 }
 
 /// The gradient of the input of [`forward`], given that of its output.
@@ -164,21 +167,10 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
-    let mut weights = Weights {
-        values: weight,
-        kernel: conv.kernel,
-        c_in: conv.c_in,
-        transposed: false,
-    };
-    if few_channels::suits(conv) {
-        return match conv.precision {
-            Precision::F32 => few_channels::grad_input::<Whole>(level, conv, grad, &weights, out),
-            Precision::Bf16 => few_channels::grad_input::<Pairs>(level, conv, grad, &weights, out),
-        };
-    }
-    weights.transposed = true;
-    let transposed = conv.transposed();
-    run(level, &transposed, &spread(conv, grad), &weights, &[], out);
+    with_factors!(
+        conv.precision,
+        run_grad_input(level, conv, grad, weight, out)
+    );
 }
 
 /// The gradients of the weights and the bias of [`forward`], given that of its output.
@@ -216,10 +208,10 @@ pub fn grad_weight_at(
         conv.weight_len(),
         "conv2d: gradient of the weight"
     );
-    match conv.precision {
-        Precision::F32 => run_grad_weight::<Whole>(level, conv, x, grad, weight_out),
-        Precision::Bf16 => run_grad_weight::<Pairs>(level, conv, x, grad, weight_out),
-    }
+    with_factors!(
+        conv.precision,
+        run_grad_weight(level, conv, x, grad, weight_out)
+    );
     if !bias_out.is_empty() {
         assert_eq!(bias_out.len(), conv.c_out, "conv2d: gradient of the bias");
         weight_gradient::bias(conv.c_out, grad, bias_out);
@@ -258,13 +250,6 @@ impl Weights<'_> {
     }
 }
 
-fn run(level: Level, conv: &Conv2d, x: &[f32], weights: &Weights, bias: &[f32], y: &mut [f32]) {
-    match conv.precision {
-        Precision::F32 => run_forward::<Whole>(level, conv, x, weights, bias, y),
-        Precision::Bf16 => run_forward::<Pairs>(level, conv, x, weights, bias, y),
-    }
-}
-
 /// A convolution in the way that suits it.
 fn run_forward<F: Factors>(
     level: Level,
@@ -280,6 +265,28 @@ fn run_forward<F: Factors>(
         let packed = forward::pack::<F>(level, conv, |co, ci, ky, kx| weights.at(co, ci, ky, kx));
         forward::run::<F>(level, conv, &padded::<F>(level, conv, x), &packed, bias, y);
     }
+}
+
+/// The gradient of the input in the way that suits it.
+fn run_grad_input<F: Factors>(
+    level: Level,
+    conv: &Conv2d,
+    grad: &[f32],
+    weight: &[f32],
+    out: &mut [f32],
+) {
+    let mut weights = Weights {
+        values: weight,
+        kernel: conv.kernel,
+        c_in: conv.c_in,
+        transposed: false,
+    };
+    if few_channels::suits(conv) {
+        return few_channels::grad_input::<F>(level, conv, grad, &weights, out);
+    }
+    weights.transposed = true;
+    let (transposed, grad) = (conv.transposed(), spread(conv, grad));
+    run_forward::<F>(level, &transposed, &grad, &weights, &[], out);
 }
 
 /// The gradient of the weights in the way that suits it.

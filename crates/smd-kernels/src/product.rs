@@ -167,10 +167,24 @@ pub(crate) unsafe fn columns_times<V: Vector, F: Factors, const M: usize>(
     }
 }
 
+/// Calls `$call::<F>(...)` with the factors of a precision.
+macro_rules! with_factors {
+    ($precision:expr, $call:ident($($arg:expr),* $(,)?)) => {
+        match $precision {
+            $crate::bf16::Precision::F32 => $call::<$crate::product::Whole>($($arg),*),
+            $crate::bf16::Precision::Bf16 => $call::<$crate::product::Pairs>($($arg),*),
+        }
+    };
+}
+pub(crate) use with_factors;
+
 /// Writes numbers as factors.
 pub(crate) fn convert<F: Factors>(level: Level, x: &[f32], to: &mut [F::Number]) {
     assert_eq!(x.len(), to.len());
-    simd::run(level, Convert::<F> { x, to });
+    match F::as_factors(x) {
+        Some(x) => to.copy_from_slice(x),
+        None => simd::run(level, Convert::<F> { x, to }),
+    }
 }
 
 struct Convert<'a, F: Factors> {

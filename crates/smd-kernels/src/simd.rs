@@ -60,11 +60,6 @@ impl Level {
         }
     }
 
-    /// Whether products of bf16 numbers are an instruction, not several.
-    pub fn multiplies_bf16(self) -> bool {
-        self == Self::Avx512Bf16
-    }
-
     /// Whether this machine has it.
     fn is_here(self) -> bool {
         match self {

@@ -42,13 +42,18 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of side `kernel` (odd) that keeps the size.
-    pub fn same(kernel: usize, precision: Precision) -> Self {
+    /// The window of side `kernel` (odd) that keeps the size, in f32.
+    pub fn same(kernel: usize) -> Self {
         Self {
             stride: 1,
             pad: [kernel / 2; 4],
-            precision,
+            precision: Precision::F32,
         }
+    }
+
+    /// The same in `precision`.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 }
 
@@ -374,7 +379,8 @@ pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, precision: Preci
     // A 1x1 convolution over one long row of pixels.
     let x = x.reshape([1, 1, batch * height * width, c_in]);
     let weight = weight.reshape([c_out, c_in, 1, 1]);
-    conv2d(x, weight, bias, Window::same(1, precision)).reshape([batch, height, width, c_out])
+    let window = Window::same(1).with_precision(precision);
+    conv2d(x, weight, bias, window).reshape([batch, height, width, c_out])
 }
 
 #[cfg(test)]

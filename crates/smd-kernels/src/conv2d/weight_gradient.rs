@@ -183,9 +183,8 @@ impl<F: Factors> Kernel for Task<'_, F> {
         let row_len = kw * conv.c_in;
         let runs = Runs::of(conv);
         let wide = self.channels.next_multiple_of(n);
-        // Words of the gradients and of the inputs under a row of the window.
-        let mut grad_words = vec![0.0; RUN * wide];
-        let mut x_words = vec![0.0; RUN.div_ceil(2) * row_len.next_multiple_of(V::LANES)];
+        // Words of the gradients and of the inputs under a row of the window, where they are copied.
+        let (mut grad_words, mut x_words) = (Vec::new(), Vec::new());
         for i in self.runs[0]..self.runs[1] {
             let (image, oy, ox, count) = runs.get(i);
             let pixel = (image * runs.height + oy) * runs.width + ox;
@@ -244,7 +243,7 @@ impl Pixels<'_> {
         &'s self,
         len: usize,
         whole_blocks: bool,
-        scratch: &'s mut [f32],
+        scratch: &'s mut Vec<f32>,
     ) -> Pixels<'s> {
         let whole = !whole_blocks || len.is_multiple_of(2 * V::LANES);
         if F::PER_WORD == 1 && whole {
@@ -252,7 +251,8 @@ impl Pixels<'_> {
         }
         let stride = len.next_multiple_of(if whole_blocks { 2 * V::LANES } else { V::LANES });
         let count = self.count.div_ceil(F::PER_WORD);
-        for (i, to) in scratch.chunks_exact_mut(stride).take(count).enumerate() {
+        scratch.resize(count * stride, 0.0);
+        for (i, to) in scratch.chunks_exact_mut(stride).enumerate() {
             let first = F::PER_WORD * i;
             for (from, to) in (0..).step_by(V::LANES).zip(to.chunks_exact_mut(V::LANES)) {
                 // SAFETY: the caller has the instruction set.

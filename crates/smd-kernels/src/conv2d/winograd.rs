@@ -25,7 +25,7 @@ use transform::{InRow, OutputPlace, Patch, input_tile, output_tile};
 /// Places of a transformed tile.
 const PLACES: usize = 16;
 
-/// Words of transformed input that one task holds: with the products and the weights of one place they
+/// Numbers of transformed input that one task holds: with the products and the weights of one place they
 /// fit into a second-level cache of 512 KiB.
 const TASK_NUMBERS: usize = 3 << 15;
 

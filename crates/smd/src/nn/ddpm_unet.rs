@@ -191,10 +191,10 @@ impl Resnet {
     fn new(config: &DdpmUnetConfig, c_in: usize, c_out: usize, init: &mut Init) -> Self {
         Self {
             norm1: GroupNorm::new(c_in, norm(config, true), init),
-            conv1: Conv::fan_avg(c_in, c_out, 1.0, Window::same(3, init.precision()), init),
+            conv1: Conv::fan_avg(c_in, c_out, 1.0, Window::same(3), init),
             time_emb_proj: Linear::fan_avg(4 * config.dim, c_out, 1.0, init),
             norm2: GroupNorm::new(c_out, norm(config, true), init),
-            conv2: Conv::fan_avg(c_out, c_out, ZERO, Window::same(3, init.precision()), init),
+            conv2: Conv::fan_avg(c_out, c_out, ZERO, Window::same(3), init),
             conv_shortcut: (c_in != c_out).then(|| Linear::fan_avg(c_in, c_out, 1.0, init)),
             dropout: config.dropout,
         }
@@ -251,7 +251,7 @@ impl DdpmUnet {
         let width = |stage: usize| config.multipliers[stage] * dim;
         let attends = |stage: usize| config.attention.contains(&(size >> stage));
 
-        let conv_in = Conv::fan_avg(c_in, dim, 1.0, Window::same(3, init.precision()), init);
+        let conv_in = Conv::fan_avg(c_in, dim, 1.0, Window::same(3), init);
         let in_hypernet = hyper.map(|config| HyperNet::new(config, dim, init));
         let time_embedding = TimeEmbedding {
             linear_1: Linear::fan_avg(dim, 4 * dim, 1.0, init),
@@ -275,7 +275,7 @@ impl DdpmUnet {
                 let window = Window {
                     stride: 2,
                     pad: [0, 1, 0, 1],
-                    precision: init.precision(),
+                    ..Window::same(3)
                 };
                 let conv = Conv::fan_avg(channels, channels, 1.0, window, init);
                 downsamplers.push(Resample { conv });
@@ -307,13 +307,7 @@ impl DdpmUnet {
                 }
             }
             if stage > 0 {
-                let conv = Conv::fan_avg(
-                    channels,
-                    channels,
-                    1.0,
-                    Window::same(3, init.precision()),
-                    init,
-                );
+                let conv = Conv::fan_avg(channels, channels, 1.0, Window::same(3), init);
                 upsamplers.push(Resample { conv });
             }
             up_blocks.push(UpBlock {
@@ -337,7 +331,7 @@ impl DdpmUnet {
                 dim * config.multipliers[0],
                 c_out,
                 ZERO,
-                Window::same(3, init.precision()),
+                Window::same(3),
                 init,
             ),
             dim,

@@ -94,7 +94,7 @@ impl Conv {
         Self {
             weight: init.uniform([c_out, c_in, kernel, kernel], bound),
             bias: init.uniform([c_out], bound),
-            window: Window::same(kernel, init.precision()),
+            window: Window::same(kernel).with_precision(init.precision()),
         }
     }
 
@@ -104,7 +104,7 @@ impl Conv {
         Self {
             weight: init.uniform([c_out, c_in, 3, 3], bound),
             bias: init.constant([c_out], 0.0),
-            window,
+            window: window.with_precision(init.precision()),
         }
     }
 

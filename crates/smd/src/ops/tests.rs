@@ -29,9 +29,8 @@ fn close(a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");
     let scale = b.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        let off = (a - b).abs();
         // Two orders of summation of some thousand terms.
-        assert!(off <= 2e-5 * scale, "{what}[{i}]: {a}, not {b}");
+        assert!((a - b).abs() <= 2e-5 * scale, "{what}[{i}]: {a}, not {b}");
     }
 }
 
@@ -42,8 +41,8 @@ fn vec_of<const D: usize>(t: Option<Tensor<D>>) -> Vec<f32> {
 #[test]
 fn conv2d_equals_its_composition() {
     for (c_in, c_out, kernel, window) in [
-        (3, 33, 3, Window::same(3, Precision::F32)),
-        (5, 4, 7, Window::same(7, Precision::F32)),
+        (3, 33, 3, Window::same(3)),
+        (5, 4, 7, Window::same(7)),
         (
             8,
             6,
@@ -51,10 +50,10 @@ fn conv2d_equals_its_composition() {
             Window {
                 stride: 2,
                 pad: [0, 1, 0, 1],
-                precision: Precision::F32,
+                ..Window::same(3)
             },
         ),
-        (4, 2, 1, Window::same(1, Precision::F32)),
+        (4, 2, 1, Window::same(1)),
     ] {
         let x = random([2, 9, 7, c_in]);
         let (w, b) = (random([c_out, c_in, kernel, kernel]), random([c_out]));
@@ -220,7 +219,7 @@ fn composed_bodies_equal_the_cpu_kernels() {
 
     {
         let (w, b, dy) = (flexed([6, 8, 3, 3]), flexed([6]), flexed([2, 6, 5, 6]));
-        let window = Window::same(3, Precision::F32);
+        let window = Window::same(3);
         let args = || (x.clone(), w.clone(), dy.clone(), window, true);
         let (a, c, ..) = args();
         let ours = Flex::conv2d_nhwc(a, c, b.clone(), window);
@@ -337,6 +336,6 @@ fn channels_must_agree() {
         random([1, 4, 4, 3]),
         random([2, 5, 3, 3]),
         random([2]),
-        Window::same(3, Precision::F32),
+        Window::same(3),
     );
 }

@@ -10,7 +10,7 @@
 use super::PLACES;
 use crate::bf16;
 use crate::conv2d::{Conv2d, Weights};
-use crate::product::Factors;
+use crate::product::{Factors, Whole};
 use crate::simd::{Level, Vector, compiled_for_each_level};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -55,7 +55,7 @@ pub(super) trait Write {
 pub(super) struct InRow<F>(PhantomData<F>);
 
 /// As numbers: also the first factors of pairs, until their partners come.
-pub(super) struct AsNumbers;
+pub(super) type AsNumbers = InRow<Whole>;
 
 /// As the second factors of pairs, whose first ones are there as numbers.
 pub(super) struct AsPartners;
@@ -67,16 +67,6 @@ impl<F: Factors> Write for InRow<F> {
     unsafe fn write<V: Vector>(t: V, to: *mut f32, channel: usize) {
         // SAFETY: the caller's.
         unsafe { F::write(t, to.cast::<F::Number>().add(channel)) }
-    }
-}
-
-impl Write for AsNumbers {
-    const PER_WORD: usize = 1;
-
-    #[inline(always)]
-    unsafe fn write<V: Vector>(t: V, to: *mut f32, channel: usize) {
-        // SAFETY: the caller's.
-        unsafe { t.write(to.add(channel)) }
     }
 }
 
