@@ -281,6 +281,39 @@ fn composed_bodies_equal_the_cpu_kernels() {
     close_all([ours], [theirs], "attention gradient");
 }
 
+/// The composition also rounds its results to bf16, which the CPU does not.
+#[test]
+fn composed_convolution_in_bf16_equals_the_cpu_kernel() {
+    use burn::backend::Flex;
+    let window = Window::same(3).with_precision(Precision::Bf16);
+    let (x, w, b) = (flexed([2, 6, 5, 8]), flexed([6, 8, 3, 3]), flexed([6]));
+    let dy = flexed([2, 6, 5, 6]);
+    let all = |y: Flexed, (dx, dw, db): (Option<Flexed>, Flexed, Flexed)| {
+        [y, dx.expect("asked for"), dw, db].map(|t| t.to_contiguous().storage::<f32>().to_vec())
+    };
+    let args = || (x.clone(), w.clone(), dy.clone());
+    let ((a, c, d), (e, f, g)) = (args(), args());
+    let ours = all(
+        Flex::conv2d_nhwc(x.clone(), w.clone(), b.clone(), window),
+        Flex::conv2d_nhwc_backward(a, c, d, window, true),
+    );
+    let theirs = all(
+        composed::conv2d::<Flex>(x.clone(), w.clone(), b, window),
+        composed::conv2d_backward::<Flex>(e, f, g, window, true),
+    );
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.len(), theirs.len());
+        let scale = theirs.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+        for (a, b) in ours.iter().zip(theirs) {
+            // Two roundings, of the bias and of the result, by half of the last of eight bits.
+            assert!(
+                (a - b).abs() <= 2.0 * 2.0_f32.powi(-9) * scale,
+                "{a}, not {b}"
+            );
+        }
+    }
+}
+
 /// The one pass of the CPU against the composition of other devices, over several steps.
 #[test]
 fn adam_equals_its_composition() {
