@@ -5,6 +5,7 @@
 
 mod commands;
 mod device;
+mod font;
 mod machine;
 mod metrics;
 mod output;

@@ -1,7 +1,12 @@
 //! `smd bench`: how fast a config trains and samples on this machine.
 
+mod plot;
+mod timed;
+
+use self::plot::{Picture, PlotFile};
+use self::timed::{Parts, Timed};
 use super::config_source::ConfigSource;
-use crate::machine;
+use crate::{machine, output};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
@@ -10,11 +15,10 @@ use smd::data::{Examples, Images};
 use smd::denoise::KernelConfig;
 use smd::host;
 use smd::noise::NoiseSource;
-use smd::ops::parts::{self, Part};
+use smd::ops::Precision;
 use smd::sampler::{self, SampleConfig};
 use smd::train::Trainer;
 use std::io::{self, Write};
-use std::time::Instant;
 
 /// Measure training and sampling on random images: images/s, peak memory, time per part of a step.
 ///
@@ -38,89 +42,163 @@ pub struct BenchArgs {
     /// One JSON object.
     #[arg(long)]
     json: bool,
+    /// Draw where the time of a step goes: FILE.png or FILE.svg.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PlotFile>,
 }
 
 pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
-    let config = configure(&args)?;
-    let examples = random_images(&config);
-    let shape = examples.shape();
-    let mut trainer = Trainer::new(config.clone(), examples, device)?;
-    let mut train = Timed::default();
-    for _ in 0..=args.steps {
-        train.step(|| trainer.train_step().map(drop))?;
+    let (config, name) = configure(&args)?;
+    if let Some(plot) = &args.plot {
+        output::check_beside(plot.path())?;
     }
-    let train_peak = machine::peak_memory_bytes();
-
-    let model = trainer.model(None);
-    let parameters = trainer.parameters();
-    drop(trainer);
-    let noise = NoiseSource::new(0, (0..args.batch as u64).collect(), device);
-    // Each timed chain has as many steps as it takes to forget its start: two.
-    const CHAIN: usize = 2;
-    let chain = SampleConfig {
-        steps: CHAIN,
-        ..config.sample.clone()
-    };
-    let mut sample = Timed::default();
-    for _ in 0..=args.steps {
-        sample.step(|| {
-            host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
-            anyhow::Ok(())
-        })?;
+    let measured = Measured::measure(config, args.steps, device)?;
+    if let Some(plot) = &args.plot {
+        plot.write(&measured.picture(&name, &args.source.settings))?;
     }
-    let (train, sample) = (train.parts(1), sample.parts(CHAIN));
-    let rate = |parts: &Parts| args.batch as f64 / parts.seconds;
-    let (train_rate, sample_rate) = (rate(&train), rate(&sample));
     let mut out = io::stdout().lock();
     if args.json {
-        let object = json!({
-            "train_images_per_s": train_rate,
-            "sample_images_per_s": sample_rate,
-            "train_peak_bytes": train_peak,
-            "train_parts_ms": train.to_json(),
-            "sample_parts_ms": sample.to_json(),
-            "kernels": smd_kernels::simd::level().name(),
-            "precision": config.precision,
-            "parameters": parameters,
-            "batch": args.batch,
-            "smd": matches!(config.kernel, KernelConfig::SoftMixture(_)),
-            "machine": machine::describe(),
-        });
-        writeln!(out, "{object}")?;
+        writeln!(out, "{}", measured.to_json())?;
     } else {
-        let level = smd_kernels::simd::level().name();
-        writeln!(out, "machine     {}, kernels {level}", machine::describe())?;
-        writeln!(out, "parameters  {parameters}")?;
-        writeln!(
-            out,
-            "training    {train_rate:.2} images/s at batch {}",
-            args.batch
-        )?;
-        writeln!(
-            out,
-            "sampling    {sample_rate:.2} images/s through one step"
-        )?;
-        if let Some(peak) = train_peak {
-            writeln!(
-                out,
-                "memory      {:.2} GB at its peak in training",
-                peak as f64 / 1e9
-            )?;
-        }
-        writeln!(out, "\nms of a step          training   sampling")?;
-        for ((name, train), (_, sample)) in train.rows().iter().zip(sample.rows()) {
-            writeln!(out, "{name:<18} {train:11.1} {sample:10.1}")?;
-        }
+        measured.print(&mut out)?;
     }
     Ok(())
 }
 
-fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
+/// What a config costs on this machine.
+struct Measured {
+    config: RunConfig,
+    parameters: usize,
+    /// Peak of the process when training ends, where the system tells.
+    train_peak: Option<u64>,
+    train: Parts,
+    sample: Parts,
+}
+
+impl Measured {
+    fn measure(config: RunConfig, steps: usize, device: &Device) -> anyhow::Result<Self> {
+        let examples = random_images(&config);
+        let shape = examples.shape();
+        let mut trainer = Trainer::new(config.clone(), examples, device)?;
+        let mut train = Timed::default();
+        for _ in 0..=steps {
+            train.step(|| trainer.train_step().map(drop))?;
+        }
+        let train_peak = machine::peak_memory_bytes();
+
+        let model = trainer.model(None);
+        let parameters = trainer.parameters();
+        drop(trainer);
+        let noise = NoiseSource::new(0, (0..config.train.batch as u64).collect(), device);
+        // Each timed chain has as many steps as it takes to forget its start: two.
+        const CHAIN: usize = 2;
+        let chain = SampleConfig {
+            steps: CHAIN,
+            ..config.sample.clone()
+        };
+        let mut sample = Timed::default();
+        for _ in 0..=steps {
+            sample.step(|| {
+                host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
+                anyhow::Ok(())
+            })?;
+        }
+        Ok(Self {
+            config,
+            parameters,
+            train_peak,
+            train: train.parts(1),
+            sample: sample.parts(CHAIN),
+        })
+    }
+
+    /// Images a second through one step.
+    fn images_per_s(&self, step: &Parts) -> f64 {
+        self.config.train.batch as f64 / step.seconds
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "train_images_per_s": self.images_per_s(&self.train),
+            "sample_images_per_s": self.images_per_s(&self.sample),
+            "train_peak_bytes": self.train_peak,
+            "train_parts_ms": self.train.to_json(),
+            "sample_parts_ms": self.sample.to_json(),
+            "kernels": smd_kernels::simd::level().name(),
+            "precision": self.config.precision,
+            "parameters": self.parameters,
+            "batch": self.config.train.batch,
+            "smd": matches!(self.config.kernel, KernelConfig::SoftMixture(_)),
+            "machine": machine::describe(),
+        })
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let [train_rate, sample_rate] = [&self.train, &self.sample].map(|p| self.images_per_s(p));
+        let (batch, level) = (self.config.train.batch, smd_kernels::simd::level().name());
+        writeln!(out, "machine     {}, kernels {level}", machine::describe())?;
+        writeln!(out, "parameters  {}", self.parameters)?;
+        writeln!(out, "training    {train_rate:.2} images/s at batch {batch}")?;
+        writeln!(
+            out,
+            "sampling    {sample_rate:.2} images/s through one step"
+        )?;
+        if let Some(peak) = self.train_peak {
+            let gb = peak as f64 / 1e9;
+            writeln!(out, "memory      {gb:.2} GB at its peak in training")?;
+        }
+        writeln!(out, "\nms of a step          training   sampling")?;
+        let mut row = |name, train, sample| writeln!(out, "{name:<18} {train:11.1} {sample:10.1}");
+        for ((name, train), (_, sample)) in self.train.rows().into_iter().zip(self.sample.rows()) {
+            row(name, train, sample)?;
+        }
+        row("all", self.train.ms(), self.sample.ms())
+    }
+
+    /// Where every millisecond goes; `name` and `settings` say of which config.
+    fn picture(&self, name: &str, settings: &[String]) -> Picture {
+        let kernel = match self.config.kernel {
+            KernelConfig::Gaussian {} => "one Gaussian",
+            KernelConfig::SoftMixture(_) => "SMD",
+            KernelConfig::Mixture(_) => "explicit mixture",
+        };
+        let precision = match self.config.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        let batch = self.config.train.batch;
+        let level = smd_kernels::simd::level().name();
+        let mut notes = vec![format!("{}, kernels {level}", machine::describe())];
+        if !settings.is_empty() {
+            notes.push(format!("with {}", settings.join(", ")));
+        }
+        let step = |what: &str, parts: &Parts, through: &str| plot::Step {
+            heading: format!(
+                "{what}: {:.*} ms a step, {:.1} images/s{through}",
+                plot::decimals(parts.ms()),
+                parts.ms(),
+                self.images_per_s(parts)
+            ),
+            parts: parts.rows(),
+        };
+        Picture {
+            title: format!("{name}, {kernel}, batch {batch}, {precision}"),
+            notes,
+            steps: vec![
+                step("Training", &self.train, ""),
+                step("Sampling", &self.sample, " through one step"),
+            ],
+        }
+    }
+}
+
+/// The config to measure, and its name.
+fn configure(args: &BenchArgs) -> anyhow::Result<(RunConfig, String)> {
     let mut source = args.source.clone();
     if source.config.is_none() {
         source.preset.get_or_insert_with(|| "ddpm-cifar10".into());
     }
-    let (mut config, _) = source.read()?;
+    let (mut config, name) = source.read()?;
     anyhow::ensure!(
         args.batch > 0 && args.steps > 0,
         "--batch and --steps must be at least 1"
@@ -134,7 +212,7 @@ fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
     config.train.batch = args.batch;
     config.train.accumulate = 1;
     config.train.warmup_steps = 0;
-    Ok(config)
+    Ok((config, name))
 }
 
 /// Images of the config's size: speed does not depend on what they show.
@@ -164,61 +242,4 @@ fn random_images(config: &RunConfig) -> Examples {
         bytes,
         skipped: Vec::new(),
     })
-}
-
-/// The steps that were timed.
-#[derive(Default)]
-struct Timed {
-    steps: Vec<Parts>,
-}
-
-impl Timed {
-    fn step<E>(&mut self, step: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let (before, started) = (parts::spent(), Instant::now());
-        step()?;
-        let (seconds, after) = (started.elapsed().as_secs_f64(), parts::spent());
-        let parts = std::array::from_fn(|i| (after[i] - before[i]).as_secs_f64());
-        self.steps.push(Parts { seconds, parts });
-        Ok(())
-    }
-
-    /// Medians without the first step; each is `chain` steps in a row.
-    fn parts(&self, chain: usize) -> Parts {
-        let of = |value: &dyn Fn(&Parts) -> f64| {
-            median(self.steps[1..].iter().map(value).collect()) / chain as f64
-        };
-        Parts {
-            seconds: of(&|step| step.seconds),
-            parts: std::array::from_fn(|i| of(&|step| step.parts[i])),
-        }
-    }
-}
-
-/// Seconds of one step and of its parts.
-struct Parts {
-    seconds: f64,
-    parts: [f64; Part::ALL.len()],
-}
-
-impl Parts {
-    /// Milliseconds of each part, of what is none, and of all.
-    fn rows(&self) -> Vec<(&'static str, f64)> {
-        let rest = self.seconds - self.parts.iter().sum::<f64>();
-        let names = Part::ALL.into_iter().map(Part::name);
-        let parts = names.zip(self.parts);
-        let all = parts.chain([("everything else", rest), ("all", self.seconds)]);
-        all.map(|(name, seconds)| (name, 1e3 * seconds)).collect()
-    }
-
-    fn to_json(&self) -> serde_json::Value {
-        self.rows()
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), v))
-            .collect()
-    }
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }

@@ -39,6 +39,39 @@ fn an_instruction_set_that_is_not_there_is_refused() {
     assert_says(&message, &["SMD_KERNELS is \"avx1024\"", "portable"]);
 }
 
+#[test]
+fn the_parts_of_a_step_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = |file: &str| {
+        let mut command = smd(folder.path());
+        command.args([
+            "bench",
+            "--preset",
+            "gmm-7x7",
+            "--set",
+            "net.dim=16",
+            "--steps",
+            "1",
+        ]);
+        command.args(["--batch", "16", "--plot", file]);
+        command
+    };
+    plot("step.png").assert().success();
+    let picture = image::open(folder.path().join("step.png")).unwrap();
+    assert!(picture.width() > picture.height() / 2 && picture.height() > 500);
+    plot("step.svg").assert().success();
+    let svg = fs::read_to_string(folder.path().join("step.svg")).unwrap();
+    let title = "gmm-7x7, one Gaussian, batch 16, f32";
+    assert_says(&svg, &[title, "with net.dim=16", "images/s", "linear", "%"]);
+
+    let message = refusal(&mut plot("none/step.png"));
+    assert_says(&message, &["none/step.png", "folder does not exist"]);
+    let output = plot("step.jpg").assert().code(2).get_output().clone();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_says(&message, &["step.jpg", "--plot", "ends in .png or .svg"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
 /// The losses that a run logged.
 fn losses(run: &Path) -> Vec<f64> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
