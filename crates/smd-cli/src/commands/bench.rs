@@ -6,6 +6,7 @@ mod timed;
 use self::plot::{Picture, PlotFile};
 use self::timed::{Parts, Timed};
 use super::config_source::ConfigSource;
+use crate::device::Kind;
 use crate::{machine, output};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
@@ -42,17 +43,19 @@ pub struct BenchArgs {
     /// One JSON object.
     #[arg(long)]
     json: bool,
-    /// Draw where the time of a step goes: FILE.png or FILE.svg.
+    /// Draw where the time of a step goes: FILE.png or FILE.svg. On the CPU, whose parts are counted.
     #[arg(long, value_name = "FILE")]
     plot: Option<PlotFile>,
 }
 
-pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
+/// `kind` is that of `device`.
+pub fn run(args: BenchArgs, kind: Kind, device: &Device) -> anyhow::Result<()> {
     let (config, name) = configure(&args)?;
     if let Some(plot) = &args.plot {
+        can_plot(kind)?;
         output::check_beside(plot.path())?;
     }
-    let measured = Measured::measure(config, args.steps, device)?;
+    let measured = Measured::measure(config, args.steps, kind, device)?;
     if let Some(plot) = &args.plot {
         plot.write(&measured.picture(&name, &args.source.settings))?;
     }
@@ -65,8 +68,19 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Other devices run on their own: all of their time would be "everything else".
+fn can_plot(kind: Kind) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        kind == Kind::Cpu,
+        "--plot draws the parts of a step, which are counted on the device cpu alone, not on {kind}; \
+         leave out --plot or --device {kind}"
+    );
+    Ok(())
+}
+
 /// What a config costs on this machine.
 struct Measured {
+    kind: Kind,
     config: RunConfig,
     parameters: usize,
     /// Peak of the process when training ends, where the system tells.
@@ -76,7 +90,12 @@ struct Measured {
 }
 
 impl Measured {
-    fn measure(config: RunConfig, steps: usize, device: &Device) -> anyhow::Result<Self> {
+    fn measure(
+        config: RunConfig,
+        steps: usize,
+        kind: Kind,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let examples = random_images(&config);
         let shape = examples.shape();
         let mut trainer = Trainer::new(config.clone(), examples, device)?;
@@ -104,6 +123,7 @@ impl Measured {
             })?;
         }
         Ok(Self {
+            kind,
             config,
             parameters,
             train_peak,
@@ -118,25 +138,29 @@ impl Measured {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        json!({
+        let mut object = json!({
             "train_images_per_s": self.images_per_s(&self.train),
             "sample_images_per_s": self.images_per_s(&self.sample),
             "train_peak_bytes": self.train_peak,
             "train_parts_ms": self.train.to_json(),
             "sample_parts_ms": self.sample.to_json(),
-            "kernels": smd_kernels::simd::level().name(),
+            "device": self.kind.to_string(),
             "precision": self.config.precision,
             "parameters": self.parameters,
             "batch": self.config.train.batch,
             "smd": matches!(self.config.kernel, KernelConfig::SoftMixture(_)),
             "machine": machine::describe(),
-        })
+        });
+        if let Some(kernels) = self.kind.kernels() {
+            object["kernels"] = kernels.into();
+        }
+        object
     }
 
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let [train_rate, sample_rate] = [&self.train, &self.sample].map(|p| self.images_per_s(p));
-        let (batch, level) = (self.config.train.batch, smd_kernels::simd::level().name());
-        writeln!(out, "machine     {}, kernels {level}", machine::describe())?;
+        let batch = self.config.train.batch;
+        writeln!(out, "machine     {}", where_it_ran(self.kind))?;
         writeln!(out, "parameters  {}", self.parameters)?;
         writeln!(out, "training    {train_rate:.2} images/s at batch {batch}")?;
         writeln!(
@@ -167,8 +191,7 @@ impl Measured {
             Precision::Bf16 => "bf16",
         };
         let batch = self.config.train.batch;
-        let level = smd_kernels::simd::level().name();
-        let mut notes = vec![format!("{}, kernels {level}", machine::describe())];
+        let mut notes = vec![where_it_ran(self.kind)];
         if !settings.is_empty() {
             notes.push(format!("with {}", settings.join(", ")));
         }
@@ -190,6 +213,15 @@ impl Measured {
             ],
         }
     }
+}
+
+/// The machine, and what it computes with: the processor's kernels, or another device.
+fn where_it_ran(kind: Kind) -> String {
+    let what = match kind.kernels() {
+        Some(kernels) => format!("kernels {kernels}"),
+        None => format!("device {kind}"),
+    };
+    format!("{}, {what}", machine::describe())
 }
 
 /// The config to measure, and its name.
@@ -242,4 +274,47 @@ fn random_images(config: &RunConfig) -> Examples {
         bytes,
         skipped: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(kind: Kind) -> Measured {
+        Measured {
+            kind,
+            config: RunConfig::default(),
+            parameters: 1,
+            train_peak: None,
+            train: Parts::default(),
+            sample: Parts::default(),
+        }
+    }
+
+    #[test]
+    fn kernels_are_named_on_the_processor_alone() {
+        let level = smd_kernels::simd::level().name();
+        let cases = [
+            (Kind::Cpu, "cpu", Some(level), format!(", kernels {level}")),
+            (Kind::Cuda, "cuda", None, ", device cuda".into()),
+            (Kind::Wgpu, "wgpu", None, ", device wgpu".into()),
+        ];
+        for (kind, name, kernels, says) in cases {
+            let object = measured(kind).to_json();
+            assert_eq!(object["device"], name);
+            let found = object.get("kernels").and_then(|kernels| kernels.as_str());
+            assert_eq!(found, kernels, "{object}");
+            let mut text = Vec::new();
+            measured(kind).print(&mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.lines().next().unwrap().ends_with(&says), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_whose_parts_are_not_counted_is_not_drawn() {
+        can_plot(Kind::Cpu).unwrap();
+        let message = can_plot(Kind::Cuda).unwrap_err().to_string();
+        assert!(message.contains("not on cuda"), "{message}");
+    }
 }

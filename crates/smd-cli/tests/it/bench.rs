@@ -18,6 +18,7 @@ fn bench(folder: &Path, kernels: &str) -> Value {
 fn parts_of_a_step_add_up_to_the_step() {
     let folder = tempfile::tempdir().unwrap();
     let report = bench(folder.path(), "portable");
+    assert_eq!(report["device"], "cpu");
     assert_eq!(report["kernels"], "portable");
     for parts in ["train_parts_ms", "sample_parts_ms"] {
         let parts = report[parts].as_object().unwrap();

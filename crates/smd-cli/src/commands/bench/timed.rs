@@ -36,6 +36,7 @@ impl Timed {
 }
 
 /// Seconds of one step and of its parts.
+#[derive(Default)]
 pub struct Parts {
     pub seconds: f64,
     parts: [f64; Part::ALL.len()],
