@@ -1,6 +1,6 @@
 //! `smd bench`, the instruction sets and the precision of the kernels.
 
-use crate::{TINY, assert_says, refusal, smd, tiny_run};
+use crate::{TINY, assert_says, metrics, refusal, smd, tiny_run};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -75,9 +75,11 @@ fn the_parts_of_a_step_are_drawn() {
 
 /// The losses that a run logged.
 fn losses(run: &Path) -> Vec<f64> {
-    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();
-    metrics.lines().filter_map(line).collect()
+    let lines = metrics(run);
+    lines
+        .iter()
+        .filter_map(|line| line["loss"].as_f64())
+        .collect()
 }
 
 #[test]

@@ -44,6 +44,14 @@ fn tiny_run(folder: &Path) -> PathBuf {
     folder.join("run")
 }
 
+/// What a run logged, a value a line.
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
 /// Writes `folder/images` with ten pictures of 8x8 pixels.
 fn pictures(folder: &Path) {
     let images = folder.join("images");
