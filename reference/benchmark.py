@@ -29,7 +29,7 @@ def run(command: list[str], threads: int) -> list[dict]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=env)
     except FileNotFoundError:
-        sys.exit(f"{command[0]}: not found; see reference/README.md for how to build it")
+        sys.exit(f"{command[0]}: not found; `cargo build --release --workspace --bins --examples`")
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr.strip()}")
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
