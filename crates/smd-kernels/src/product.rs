@@ -6,8 +6,13 @@
 //! [`Factors`] says what is multiplied: f32, or pairs of bf16, of which one step of a loop takes two.
 //! A word is what has the size of an f32: one number or one pair.
 
+mod columns;
+mod matrix;
+
 use crate::bf16;
 use crate::simd::{self, Kernel, Level, Vector};
+pub(crate) use columns::{Columns, Strided};
+pub(crate) use matrix::{Matrix, Times};
 use std::hint::black_box;
 
 /// `M` rows by two vectors.
@@ -105,19 +110,23 @@ impl Factors for Pairs {
     }
 }
 
-/// `block[m][n] += sum_k a[m * stride + k] * b[k * 2 LANES + n]`, `k` in order, `words` words of it.
+/// `block[m][n] + sum_k a[m * stride + k] * b[k * 2 LANES + n]`, `k` in order, `words` words of it.
+///
+/// Blocks go in and out by value and are counted through by `m`: behind a reference or an iterator the
+/// compiler keeps one of the sums in memory, which costs half the speed.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`; `a` has `M` rows of `words` words, `stride` factors
 /// apart and anywhere in memory; `b` has `words` rows of two vectors.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 pub(crate) unsafe fn rows_times<V: Vector, F: Factors, const M: usize>(
     a: *const F::Number,
     stride: usize,
     b: *const f32,
     words: usize,
-    block: &mut Block<V, M>,
-) {
+    mut block: Block<V, M>,
+) -> Block<V, M> {
     // SAFETY: the caller's.
     unsafe {
         let mut rows = [a.cast::<f32>(); M];
@@ -129,42 +138,45 @@ pub(crate) unsafe fn rows_times<V: Vector, F: Factors, const M: usize>(
         for k in 0..words {
             let b = b.add(k * 2 * V::LANES);
             let b = [V::read(b), V::read(b.add(V::LANES))];
-            for (sums, row) in block.iter_mut().zip(&rows) {
-                let a = V::splat(row.add(k).read_unaligned());
-                sums[0] = F::multiply_add(a, b[0], sums[0]);
-                sums[1] = F::multiply_add(a, b[1], sums[1]);
+            for m in 0..M {
+                let a = V::splat(rows[m].add(k).read_unaligned());
+                block[m][0] = F::multiply_add(a, b[0], block[m][0]);
+                block[m][1] = F::multiply_add(a, b[1], block[m][1]);
             }
         }
     }
+    block
 }
 
-/// `block[m][n] += sum_i a[i * a_stride + m] * b[i * b_stride + n]`, `i` in order; all in words, of
+/// `block[m][n] + sum_i a[i * a_stride + m] * b[i * b_stride + n]`, `i` in order; all in words, of
 /// which a pair has one factor of each of two rows.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`; `a` has `len` rows of `M` words, `a_stride` apart;
 /// `b` has `len` rows of two vectors, `b_stride` apart.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 pub(crate) unsafe fn columns_times<V: Vector, F: Factors, const M: usize>(
     a: *const f32,
     a_stride: usize,
     b: *const f32,
     b_stride: usize,
     len: usize,
-    block: &mut Block<V, M>,
-) {
+    mut block: Block<V, M>,
+) -> Block<V, M> {
     // SAFETY: the caller's.
     unsafe {
         for i in 0..len {
             let (a, b) = (a.add(i * a_stride), b.add(i * b_stride));
             let b = [V::read(b), V::read(b.add(V::LANES))];
-            for (m, sums) in block.iter_mut().enumerate() {
+            for m in 0..M {
                 let a = V::splat(*a.add(m));
-                sums[0] = F::multiply_add(a, b[0], sums[0]);
-                sums[1] = F::multiply_add(a, b[1], sums[1]);
+                block[m][0] = F::multiply_add(a, b[0], block[m][0]);
+                block[m][1] = F::multiply_add(a, b[1], block[m][1]);
             }
         }
     }
+    block
 }
 
 /// Calls `$call::<F>(...)` with the factors of a precision.
@@ -197,16 +209,30 @@ impl<F: Factors> Kernel for Convert<'_, F> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let x = self.x.chunks_exact(V::LANES);
-        let rest = x.remainder();
-        let mut to = self.to.chunks_exact_mut(V::LANES);
-        for (x, to) in x.zip(&mut to) {
-            // SAFETY: the caller has the instruction set; `to` has room for a vector.
-            unsafe { F::write(V::load(x), to.as_mut_ptr()) };
-        }
-        for (&x, to) in rest.iter().zip(to.into_remainder()) {
-            *to = F::number(x);
-        }
+        // SAFETY: the caller has the instruction set.
+        unsafe { write_factors::<V, F>(self.x, self.to) };
+    }
+}
+
+/// Writes numbers as factors, in a kernel.
+///
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn write_factors<V: Vector, F: Factors>(x: &[f32], to: &mut [F::Number]) {
+    assert_eq!(x.len(), to.len());
+    if let Some(x) = F::as_factors(x) {
+        return to.copy_from_slice(x);
+    }
+    let x = x.chunks_exact(V::LANES);
+    let rest = x.remainder();
+    let mut to = to.chunks_exact_mut(V::LANES);
+    for (x, to) in x.zip(&mut to) {
+        // SAFETY: the caller has the instruction set; `to` has room for a vector.
+        unsafe { F::write(V::load(x), to.as_mut_ptr()) };
+    }
+    for (&x, to) in rest.iter().zip(to.into_remainder()) {
+        *to = F::number(x);
     }
 }
 

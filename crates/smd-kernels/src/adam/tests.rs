@@ -1,5 +1,5 @@
 use super::*;
-use crate::hyper_layer::tests::numbers;
+use crate::testing::numbers;
 use proptest::prelude::*;
 
 /// Weights, moments and averages.

@@ -192,7 +192,7 @@ unsafe fn multiply_tile<V: Vector, const M: usize>(
         // A stride that the compiler knows the origin of is derived again for each row and step, with
         // divisions.
         let stride = black_box(a.stride());
-        rows_times::<V, Whole, M>(a.at(0), stride, b.as_ptr(), a.len(), &mut block);
+        block = rows_times::<V, Whole, M>(a.at(0), stride, b.as_ptr(), a.len(), block);
         for (m, mut sums) in block.into_iter().enumerate() {
             let row = &mut to.row(from + m)[column..];
             let (low, high) = row.split_at_mut(row.len().min(V::LANES));
@@ -257,7 +257,7 @@ unsafe fn add_tile<V: Vector, const M: usize>(a: Rows, from: usize, b: Rows, to:
         // From zero, not from what is there: sums of sums round less than one long sum.
         let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
         let (a, b) = ((a.at(0), a.stride()), (b.at(0), b.stride()));
-        columns_times::<V, Whole, M>(a.0, a.1, b.0, b.1, rows, &mut block);
+        block = columns_times::<V, Whole, M>(a.0, a.1, b.0, b.1, rows, block);
         for (sums, to) in block.into_iter().zip(to.chunks_exact_mut(n)) {
             let (low, high) = to.split_at_mut(V::LANES);
             sums[0].add(V::load(low)).store(low);

@@ -175,7 +175,7 @@ unsafe fn tile<V: Vector, F: Factors, const M: usize>(
         for ky in 0..kh {
             let x = task.x.as_ptr().add(corner + ky * row_len);
             let weights = packed.as_ptr().add(ky * run * n);
-            rows_times::<V, F, M>(x, step, weights, run, &mut sums);
+            sums = rows_times::<V, F, M>(x, step, weights, run, sums);
         }
         let (from, channels) = (block * n, n.min(conv.c_out - block * n));
         let first = channels.min(V::LANES);

@@ -8,7 +8,7 @@
 //! those of two neighbouring pixels.
 
 use super::Conv2d;
-use crate::product::{Block, Factors, columns_times, even_blocks, with_rows};
+use crate::product::{Columns, Factors, Strided};
 use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -188,7 +188,7 @@ impl<F: Factors> Kernel for Task<'_, F> {
         for i in self.runs[0]..self.runs[1] {
             let (image, oy, ox, count) = runs.get(i);
             let pixel = (image * runs.height + oy) * runs.width + ox;
-            let grad = Pixels {
+            let grad = Strided {
                 values: &self.grad[pixel * conv.c_out + self.channel..],
                 stride: conv.c_out,
                 count,
@@ -198,7 +198,7 @@ impl<F: Factors> Kernel for Task<'_, F> {
             for ky in 0..kh {
                 let corner = (image * padded_height + oy * conv.stride + ky) * padded_width
                     + ox * conv.stride;
-                let x = Pixels {
+                let x = Strided {
                     values: &self.x[corner * conv.c_in..],
                     stride: conv.stride * conv.c_in,
                     count,
@@ -206,131 +206,11 @@ impl<F: Factors> Kernel for Task<'_, F> {
                 // SAFETY: the caller has the instruction set.
                 let x = unsafe { x.words::<V, F>(row_len, false, &mut x_words) };
                 for block in 0..wide / n {
-                    let product = Product {
-                        x: x.values,
-                        x_stride: x.stride,
-                        grad: &grad.values[block * n..],
-                        g_stride: grad.stride,
-                        count: grad.count,
-                    };
                     let sums = &mut self.sums[(block * kh + ky) * row_len * n..][..row_len * n];
-                    for (from, len) in even_blocks(row_len, V::ROWS) {
-                        let sums = &mut sums[from * n..][..len * n];
-                        // SAFETY: the caller has the instruction set.
-                        unsafe { with_rows!(len, add_products::<V, F>(&product, from, sums)) };
-                    }
+                    // SAFETY: the caller has the instruction set.
+                    unsafe { Columns::of(&x, &grad, block * n).add_to::<V, F>(row_len, sums) };
                 }
             }
-        }
-    }
-}
-
-/// Rows of numbers, `stride` apart.
-struct Pixels<'a> {
-    values: &'a [f32],
-    stride: usize,
-    count: usize,
-}
-
-impl Pixels<'_> {
-    /// Rows of `len` words: these themselves, or in `scratch` the words of two neighbours, or copies with
-    /// zeros up to a whole block where that is asked for.
-    ///
-    /// # Safety
-    /// The machine has the instruction set of `V`.
-    #[inline(always)]
-    unsafe fn words<'s, V: Vector, F: Factors>(
-        &'s self,
-        len: usize,
-        whole_blocks: bool,
-        scratch: &'s mut Vec<f32>,
-    ) -> Pixels<'s> {
-        let whole = !whole_blocks || len.is_multiple_of(2 * V::LANES);
-        if F::PER_WORD == 1 && whole {
-            return Pixels { ..*self };
-        }
-        let stride = len.next_multiple_of(if whole_blocks { 2 * V::LANES } else { V::LANES });
-        let count = self.count.div_ceil(F::PER_WORD);
-        scratch.resize(count * stride, 0.0);
-        for (i, to) in scratch.chunks_exact_mut(stride).enumerate() {
-            let first = F::PER_WORD * i;
-            for (from, to) in (0..).step_by(V::LANES).zip(to.chunks_exact_mut(V::LANES)) {
-                // SAFETY: the caller has the instruction set.
-                unsafe {
-                    let mut words = self.read::<V>(first, from, len);
-                    if F::PER_WORD == 2 {
-                        words = V::pair(words, self.read::<V>(first + 1, from, len));
-                    }
-                    words.store(to);
-                }
-            }
-        }
-        Pixels {
-            values: scratch,
-            stride,
-            count,
-        }
-    }
-
-    /// Numbers from `from` of row `i` on; zeros from `len` on and after the last row.
-    ///
-    /// # Safety
-    /// The machine has the instruction set of `V`.
-    #[inline(always)]
-    unsafe fn read<V: Vector>(&self, i: usize, from: usize, len: usize) -> V {
-        // SAFETY: the caller has the instruction set.
-        unsafe {
-            if i >= self.count || from >= len {
-                return V::splat(0.0);
-            }
-            let row = &self.values[i * self.stride + from..];
-            V::read_some(&row[..V::LANES.min(len - from)])
-        }
-    }
-}
-
-/// Words of inputs and gradients of some pixels.
-pub(super) struct Product<'a> {
-    pub x: &'a [f32],
-    pub x_stride: usize,
-    pub grad: &'a [f32],
-    pub g_stride: usize,
-    pub count: usize,
-}
-
-/// Adds the products of the `M` columns of `x` from `from` to `sums`, `[M][N]`.
-///
-/// # Safety
-/// The machine has the instruction set of `V`.
-#[inline(always)]
-pub(super) unsafe fn add_products<V: Vector, F: Factors, const M: usize>(
-    product: &Product,
-    from: usize,
-    sums: &mut [f32],
-) {
-    let (n, last) = (2 * V::LANES, product.count - 1);
-    assert!(sums.len() == M * n);
-    assert!(product.x.len() >= last * product.x_stride + from + M);
-    assert!(product.grad.len() >= last * product.g_stride + n);
-    // SAFETY: the asserted lengths hold all that is read and written.
-    unsafe {
-        let sums = sums.as_mut_ptr();
-        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-        for (m, block) in block.iter_mut().enumerate() {
-            let row = sums.add(m * n);
-            *block = [V::read(row), V::read(row.add(V::LANES))];
-        }
-        columns_times::<V, F, M>(
-            product.x.as_ptr().add(from),
-            product.x_stride,
-            product.grad.as_ptr(),
-            product.g_stride,
-            product.count,
-            &mut block,
-        );
-        for (m, row) in block.into_iter().enumerate() {
-            row[0].write(sums.add(m * n));
-            row[1].write(sums.add(m * n + V::LANES));
         }
     }
 }

@@ -262,7 +262,7 @@ unsafe fn multiply<V: Vector, F: Factors, const M: usize>(
     unsafe {
         let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
         let (a, b) = (inputs.as_ptr().cast(), product.packed.as_ptr());
-        rows_times::<V, F, M>(a, product.stride * F::PER_WORD, b, k, &mut block);
+        block = rows_times::<V, F, M>(a, product.stride * F::PER_WORD, b, k, block);
         for (sums, out) in block.into_iter().zip(products.chunks_exact_mut(n)) {
             sums[0].store(out);
             sums[1].store(&mut out[V::LANES..]);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::hyper_layer::tests::numbers;
+use crate::testing::numbers;
 use proptest::prelude::*;
 
 /// The formula of the header in f64, for one row.

@@ -65,6 +65,16 @@ impl Linear {
         ops::linear(x, weight, bias, layers[0].precision)
     }
 
+    /// Weight, `[C_out, C_in]`, and bias.
+    pub fn parts(&self) -> (Tensor<2>, Tensor<1>) {
+        (self.weight.val(), self.bias())
+    }
+
+    /// How it multiplies.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     fn bias(&self) -> Tensor<1> {
         match &self.bias {
             Some(bias) => bias.val(),

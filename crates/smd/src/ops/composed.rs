@@ -1,12 +1,14 @@
 //! The bodies for any device, composed of Burn's operations, and their gradients.
 
 mod attention;
+mod hypernet;
 mod rows;
 
 pub(super) use attention::{
     attention, attention_backward, linear_attention, linear_attention_backward,
 };
-pub(super) use rows::{hyper_layer, hyper_layer_backward, rms_norm, rms_norm_backward};
+pub(super) use hypernet::{hypernet, hypernet_backward};
+pub(super) use rows::{rms_norm, rms_norm_backward};
 
 use super::{Norm, Precision, Window};
 use burn::backend::ops::ConvOptions;

@@ -1,15 +1,16 @@
 //! The bodies for the CPU: `smd-kernels` on the tensors' own memory.
 
 use super::parts::{Part, timed};
-use super::{FusedGradients, FusedOps, Norm, Precision, Window};
+use super::{FusedGradients, FusedOps, HyperLayers, Norm, Precision, Window};
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
 use smd_kernels::group_norm::{self, GroupNorm};
+use smd_kernels::hypernet::{self, HyperNet};
 use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
-use smd_kernels::{hyper_layer, rms_norm, silu};
+use smd_kernels::{rms_norm, silu};
 
 type Flexed = FloatTensor<Flex>;
 
@@ -41,10 +42,25 @@ fn conv(x: &Flexed, weight: &Flexed, window: Window) -> Conv2d {
         kernel: [kh, kw],
         stride: window.stride,
         pad: window.pad,
-        precision: match window.precision {
-            Precision::F32 => conv2d::Precision::F32,
-            Precision::Bf16 => conv2d::Precision::Bf16,
-        },
+        precision: precision(window.precision),
+    }
+}
+
+fn precision(precision: Precision) -> conv2d::Precision {
+    match precision {
+        Precision::F32 => conv2d::Precision::F32,
+        Precision::Bf16 => conv2d::Precision::Bf16,
+    }
+}
+
+fn hyper_net(x: &Flexed, z: &Flexed, layers: HyperLayers) -> HyperNet {
+    let [batch, height, width, channels] = x.shape().dims();
+    HyperNet {
+        pixels: batch * height * width,
+        channels,
+        latent: last(z),
+        layers: layers.count,
+        precision: precision(layers.precision),
     }
 }
 
@@ -112,14 +128,15 @@ impl FusedOps for Flex {
         tensor(y, x.shape())
     }
 
-    fn hyper_layer_last(v: Flexed, h: Flexed, s: Flexed) -> Flexed {
-        let (v, h, s) = (in_order(v), in_order(h), in_order(s));
-        let mut out = any_numbers(h.shape().num_elements());
-        let (width, s) = (last(&h), numbers(&s)[0]);
-        timed(Part::HyperLayer, || {
-            hyper_layer::forward(numbers(&v), numbers(&h), s, &mut out, width)
+    fn hypernet_nhwc(x: Flexed, z: Flexed, parameters: Flexed, layers: HyperLayers) -> Flexed {
+        let (x, z, parameters) = (in_order(x), in_order(z), in_order(parameters));
+        let net = hyper_net(&x, &z, layers);
+        let mut out = any_numbers(x.shape().num_elements());
+        let (numbers_x, numbers_z) = (numbers(&x), numbers(&z));
+        timed(Part::HyperNet, || {
+            hypernet::forward(&net, numbers_x, numbers_z, numbers(&parameters), &mut out)
         });
-        tensor(out, h.shape())
+        tensor(out, x.shape())
     }
 
     fn linear_attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
@@ -243,25 +260,32 @@ impl FusedGradients for Flex {
         [tensor(x_grad, x.shape()), tensor(g_grad, g.shape())]
     }
 
-    fn hyper_layer_last_backward(v: Flexed, h: Flexed, s: Flexed, grad: Flexed) -> [Flexed; 3] {
-        let (v, h, s, grad) = (in_order(v), in_order(h), in_order(s), in_order(grad));
-        let mut v_grad = any_numbers(v.shape().num_elements());
-        let mut h_grad = any_numbers(h.shape().num_elements());
-        let s_grad = timed(Part::HyperLayer, || {
-            hyper_layer::backward(
-                numbers(&v),
-                numbers(&h),
-                numbers(&s)[0],
+    fn hypernet_nhwc_backward(
+        x: Flexed,
+        z: Flexed,
+        parameters: Flexed,
+        grad: Flexed,
+        layers: HyperLayers,
+    ) -> [Flexed; 3] {
+        let (x, z) = (in_order(x), in_order(z));
+        let (parameters, grad) = (in_order(parameters), in_order(grad));
+        let mut x_grad = any_numbers(x.shape().num_elements());
+        let mut z_grad = any_numbers(z.shape().num_elements());
+        let parameters_grad = timed(Part::HyperNet, || {
+            hypernet::backward(
+                &hyper_net(&x, &z, layers),
+                numbers(&x),
+                numbers(&z),
+                numbers(&parameters),
                 numbers(&grad),
-                &mut v_grad,
-                &mut h_grad,
-                last(&h),
+                &mut x_grad,
+                &mut z_grad,
             )
         });
         [
-            tensor(v_grad, v.shape()),
-            tensor(h_grad, h.shape()),
-            tensor(vec![s_grad], s.shape()),
+            tensor(x_grad, x.shape()),
+            tensor(z_grad, z.shape()),
+            tensor(parameters_grad, parameters.shape()),
         ]
     }
 

@@ -23,8 +23,8 @@ pub enum Part {
     Silu,
     /// Softmax and linear attention.
     Attention,
-    /// Layers of the hypernetwork.
-    HyperLayer,
+    /// The hypernetwork.
+    HyperNet,
     /// AdamW and the averages.
     Optimiser,
 }
@@ -38,7 +38,7 @@ impl Part {
         Self::RmsNorm,
         Self::Silu,
         Self::Attention,
-        Self::HyperLayer,
+        Self::HyperNet,
         Self::Optimiser,
     ];
 
@@ -51,7 +51,7 @@ impl Part {
             Self::RmsNorm => "RMS norm",
             Self::Silu => "SiLU",
             Self::Attention => "attention",
-            Self::HyperLayer => "hyper layer",
+            Self::HyperNet => "hypernetwork",
             Self::Optimiser => "optimiser",
         }
     }
@@ -92,9 +92,9 @@ mod tests {
         // Other tests add to every part but never take away.
         let before = spent();
         let slept = Duration::from_millis(20);
-        timed(Part::HyperLayer, || std::thread::sleep(slept));
+        timed(Part::HyperNet, || std::thread::sleep(slept));
         let after = spent();
-        let place = Part::HyperLayer as usize;
+        let place = Part::HyperNet as usize;
         assert!(after[place] - before[place] >= slept);
     }
 }

@@ -136,18 +136,68 @@ fn rms_norm_equals_its_composition() {
 }
 
 #[test]
-fn hyper_layer_equals_its_composition() {
-    let (v, h, s) = (random([2, 5, 3, 10]), random([2, 5, 3, 10]), random([1]));
-    let dot = (v.clone() * h.clone()).sum_dim(3);
-    let theirs = v.clone() * dot + h.clone() * s.clone().unsqueeze();
-    let weights = random([2, 5, 3, 10]).detach();
-    assert_same(hyper_layer(v.clone(), h.clone(), s.clone()), theirs, |y| {
+fn hypernet_equals_its_composition() {
+    let (c, l) = (6, 10);
+    let layers = HyperLayers {
+        count: 2,
+        precision: Precision::F32,
+    };
+    let (x, z) = (random([2, 5, 3, c]), random([2, 5, 3, l]));
+    let shapes = [
+        [l, c],
+        [1, l],
+        [l, l],
+        [l, l],
+        [1, l],
+        [1, l],
+        [1, 1],
+        [1, 1],
+        [c, l],
+        [1, c],
+    ];
+    // As large as a network's, so that no layer drowns another.
+    let parts = shapes.map(|shape| (random::<2>(shape) * 0.3).detach().require_grad());
+    let flat = parts.clone().map(|part| {
+        let len = part.dims().iter().product::<usize>();
+        part.reshape([len])
+    });
+    let ours = hypernet(x.clone(), z.clone(), Tensor::cat(flat.to_vec(), 0), layers);
+
+    let [
+        in_w,
+        in_b,
+        proj_1,
+        proj_2,
+        bias_1,
+        bias_2,
+        s_1,
+        s_2,
+        out_w,
+        out_b,
+    ] = parts.clone();
+    let affine = |x: Tensor<2>, w: Tensor<2>, b: Tensor<2>| x.matmul(w.transpose()) + b;
+    let (rows, latents) = (x.clone().reshape([30, c]), z.clone().reshape([30, l]));
+    let mut h = affine(rows, in_w, in_b);
+    for (proj, bias, s) in [(proj_1, bias_1, s_1), (proj_2, bias_2, s_2)] {
+        let v = affine(latents.clone(), proj, bias);
+        let along = (v.clone() * h.clone()).sum_dim(1);
+        h = v * along + h * s;
+    }
+    let theirs = affine(h, out_w, out_b).reshape([2, 5, 3, c]);
+
+    let weights = random([2, 5, 3, c]).detach();
+    assert_same(ours, theirs, |y| {
         let mut grads = (y.clone() * weights.clone()).sum().backward();
-        vec![
-            vec_of(v.grad_remove(&mut grads)),
-            vec_of(h.grad_remove(&mut grads)),
-            vec_of(s.grad_remove(&mut grads)),
-        ]
+        let mut all = vec![
+            vec_of(x.grad_remove(&mut grads)),
+            vec_of(z.grad_remove(&mut grads)),
+        ];
+        all.extend(
+            parts
+                .iter()
+                .map(|part| vec_of(part.grad_remove(&mut grads))),
+        );
+        all
     });
 }
 
@@ -247,18 +297,25 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let theirs = composed::rms_norm_backward::<Flex>(c, d, grad.clone());
     close_all(ours, theirs, "rms norm gradient");
 
-    let (v, s) = (flexed([2, 6, 5, 8]), flexed([1]));
-    let args = || (v.clone(), x.clone(), s.clone());
+    let layers = HyperLayers {
+        count: 2,
+        precision: Precision::F32,
+    };
+    let (z, parameters) = (
+        flexed([2, 6, 5, 3]),
+        flexed([8 * 3 + 3 + 2 * 13 + 8 * 3 + 8]),
+    );
+    let args = || (x.clone(), z.clone(), parameters.clone());
     let ((a, b, c), (d, e, f)) = (args(), args());
     close_all(
-        [Flex::hyper_layer_last(a, b, c)],
-        [composed::hyper_layer::<Flex>(d, e, f)],
-        "hyper layer",
+        [Flex::hypernet_nhwc(a, b, c, layers)],
+        [composed::hypernet::<Flex>(d, e, f, layers)],
+        "hypernetwork",
     );
     let ((a, b, c), (d, e, f)) = (args(), args());
-    let ours = Flex::hyper_layer_last_backward(a, b, c, grad.clone());
-    let theirs = composed::hyper_layer_backward::<Flex>(d, e, f, grad);
-    close_all(ours, theirs, "hyper layer gradient");
+    let ours = Flex::hypernet_nhwc_backward(a, b, c, grad.clone(), layers);
+    let theirs = composed::hypernet_backward::<Flex>(d, e, f, grad, layers);
+    close_all(ours, theirs, "hypernetwork gradient");
 
     let (qkv, grad) = (flexed([2, 7, 48]), flexed([2, 7, 16]));
     let q = || qkv.clone();

@@ -12,11 +12,9 @@ use super::transform::{AsNumbers, AsPartners, MOST, Patch, Write};
 use super::transform::{gradient_tile, input_tile, windows_from_transforms};
 use super::{PLACES, TASK_NUMBERS, place_stride, tile_stride, tiles};
 use crate::conv2d::Conv2d;
-use crate::conv2d::weight_gradient::{
-    Product, TASK_CHANNELS, TASKS, add_products, total_of_shares,
-};
+use crate::conv2d::weight_gradient::{TASK_CHANNELS, TASKS, total_of_shares};
 use crate::memory::with_scratch;
-use crate::product::{Factors, even_blocks, with_rows};
+use crate::product::{Columns, Factors};
 use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -241,18 +239,15 @@ impl<F: Factors> Kernel for Sums<'_, F> {
             }
             for (block, sums) in sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
                 for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
-                    let product = Product {
-                        x: &inputs[place * x_place..][..rows * x_stride],
-                        x_stride,
-                        grad: &gradients[place * g_place + block * n..],
-                        g_stride,
+                    let columns = Columns {
+                        a: &inputs[place * x_place..][..rows * x_stride],
+                        a_stride: x_stride,
+                        b: &gradients[place * g_place + block * n..],
+                        b_stride: g_stride,
                         count: rows,
                     };
-                    for (from, len) in even_blocks(c_in, V::ROWS) {
-                        let sums = &mut sums[from * n..][..len * n];
-                        // SAFETY: the caller has the instruction set, and the slices their lengths.
-                        unsafe { with_rows!(len, add_products::<V, F>(&product, from, sums)) };
-                    }
+                    // SAFETY: the caller has the instruction set, and the slices their lengths.
+                    unsafe { columns.add_to::<V, F>(c_in, sums) };
                 }
             }
         }
