@@ -29,3 +29,5 @@ mod product;
 pub mod rms_norm;
 pub mod silu;
 pub mod simd;
+#[cfg(test)]
+mod testing;
