@@ -143,9 +143,9 @@ proptest! {
     #[test]
     fn values_and_gradients_follow_the_definition(
         batch in 1_usize..3,
-        pixels in prop::sample::select(sized(vec![1_usize, 2, 7, 49, 65], vec![1, 2, 7, 10])),
-        heads in 1_usize..4,
-        d_head in prop::sample::select(sized(vec![1_usize, 3, 8, 32, 33], vec![1, 3, 17])),
+        pixels in prop::sample::select(sized(vec![1_usize, 2, 7, 49, 65], vec![1, 2, 5])),
+        heads in 1_usize..sized(4, 3),
+        d_head in prop::sample::select(sized(vec![1_usize, 3, 8, 32, 33], vec![1, 3])),
         seed in 0_u32..1000,
     ) {
         check(&Attention { batch, pixels, heads, d_head }, seed, 1.5, 2e-5);
@@ -156,7 +156,7 @@ proptest! {
 #[test]
 fn many_blocks_follow_the_definition() {
     let usual = vec![(256, 1, 70), (200, 2, 32), (140, 1, 256)];
-    for (pixels, heads, d_head) in sized(usual, vec![(10, 1, 17)]) {
+    for (pixels, heads, d_head) in sized(usual, vec![(4, 1, 17)]) {
         let sizes = Attention {
             batch: 1,
             pixels,
@@ -193,15 +193,16 @@ fn the_definition_has_the_gradients_it_says() {
 
 /// Scores of +-80 and more: their exponentials alone have no f32.
 #[test]
+#[cfg_attr(miri, ignore = "large, and about numbers")]
 fn large_scores_do_not_overflow() {
     let sizes = Attention {
         batch: 1,
-        pixels: sized(70, 10),
+        pixels: 70,
         heads: 1,
         d_head: 4,
     };
     let (qkv, _) = inputs(&sizes, 9, 9.0);
-    let [_, log_sums, _] = plain(&sizes, &f64s(&qkv), &vec![0.0; 4 * sizes.pixels]);
+    let [_, log_sums, _] = plain(&sizes, &f64s(&qkv), &vec![0.0; 280]);
     assert!(log_sums.iter().fold(0.0_f64, |m, &x| m.max(x)) > 80.0);
     // Rounding of scores near 100 moves exponentials by some 1e-5.
     check(&sizes, 9, 9.0, 3e-4);
@@ -218,13 +219,13 @@ fn large_scores_do_not_overflow() {
 fn nan_in_one_image_comes_out_of_it_and_of_no_other() {
     let sizes = Attention {
         batch: 2,
-        pixels: sized(66, 10),
+        pixels: sized(66, 2),
         heads: 1,
         d_head: 3,
     };
     let (mut qkv, grad) = inputs(&sizes, 4, 1.0);
     // A key of the first image: every query meets it.
-    qkv[9 * 5 + 3] = f32::NAN;
+    qkv[9 + 3] = f32::NAN;
     for level in simd::available() {
         let [out, log_sums, qkv_grad] = run(level, &sizes, &qkv, &grad);
         for got in [out, log_sums, qkv_grad] {
@@ -239,7 +240,7 @@ fn nan_in_one_image_comes_out_of_it_and_of_no_other() {
 fn neither_threads_nor_batch_change_a_bit() {
     let sizes = Attention {
         batch: sized(3, 2),
-        pixels: sized(130, 9),
+        pixels: sized(130, 2),
         heads: 2,
         d_head: sized(32, 2),
     };

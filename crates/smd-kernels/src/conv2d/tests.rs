@@ -148,7 +148,10 @@ fn check_bf16(conv: &Conv2d, start: &Start, exact: &[Vec<f64>; 4]) {
         false,
     ];
     for level in simd::available() {
-        let got = start.run(level, conv);
+        let got = match level {
+            Level::Portable => plain.clone(),
+            _ => start.run(level, conv),
+        };
         for (i, terms) in terms(conv).into_iter().enumerate() {
             let what = format!("{} in bf16 at {level:?}", NAMES[i]);
             if i == 3 {
@@ -212,7 +215,7 @@ fn every_way_to_cut_the_work_follows_the_definition() {
         (9, [10, 10], 256, 16, same),
         (2, [7, 6], 20, 33, [0, 2, 2, 0]),
     ];
-    let small = vec![(1, [1, 3], 17, 16, same)];
+    let small = vec![(1, [1, 1], 16, 16, same)];
     for (batch, size, c_in, c_out, pad) in sized(usual, small) {
         let conv = Conv2d {
             batch,
@@ -227,10 +230,14 @@ fn every_way_to_cut_the_work_follows_the_definition() {
         assert!(winograd::suits(&conv));
         check(&conv, 7);
     }
-    // The matrix product: one long row of pixels.
+}
+
+/// One long row of pixels.
+#[test]
+fn a_matrix_product_follows_the_definition() {
     let linear = Conv2d {
         batch: 1,
-        size: [1, sized(777, 9)],
+        size: [1, sized(777, 5)],
         c_in: sized(70, 3),
         c_out: sized(90, 17),
         kernel: [1, 1],

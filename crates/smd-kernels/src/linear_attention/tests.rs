@@ -74,9 +74,9 @@ proptest! {
     #[test]
     fn values_and_gradients_follow_the_definition(
         batch in 1_usize..3,
-        pixels in prop::sample::select(sized(vec![1_usize, 2, 7, 49, 65], vec![1, 2, 7])),
-        heads in 1_usize..4,
-        d_head in prop::sample::select(sized(vec![1_usize, 3, 8, 32, 33], vec![1, 3, 9])),
+        pixels in prop::sample::select(sized(vec![1_usize, 2, 7, 49, 65], vec![1, 2, 4])),
+        heads in 1_usize..sized(4, 3),
+        d_head in prop::sample::select(sized(vec![1_usize, 3, 8, 32, 33], vec![1, 3])),
         seed in 0_u32..1000,
     ) {
         check(&Attention { batch, pixels, heads, d_head }, seed, 3.0, 2e-6);
@@ -86,7 +86,7 @@ proptest! {
 #[test]
 fn many_runs_and_wide_heads_follow_the_definition() {
     let usual = vec![(1024, 1, 32), (200, 4, 32), (70, 1, 100)];
-    for (pixels, heads, d_head) in sized(usual, vec![(33, 1, 3), (2, 1, 17)]) {
+    for (pixels, heads, d_head) in sized(usual, vec![(4, 1, 17)]) {
         let sizes = Attention {
             batch: 1,
             pixels,
@@ -123,10 +123,11 @@ fn the_definition_has_the_gradients_it_says() {
 
 /// Queries and keys of +-80 and more: their exponentials alone have no f32.
 #[test]
+#[cfg_attr(miri, ignore = "about numbers")]
 fn large_queries_and_keys_do_not_overflow() {
     let sizes = Attention {
         batch: 1,
-        pixels: sized(70, 5),
+        pixels: 70,
         heads: 2,
         d_head: 5,
     };
@@ -144,13 +145,13 @@ fn large_queries_and_keys_do_not_overflow() {
 fn nan_in_one_image_comes_out_of_it_and_of_no_other() {
     let sizes = Attention {
         batch: 2,
-        pixels: sized(66, 33),
+        pixels: sized(66, 2),
         heads: 1,
         d_head: 3,
     };
     let (mut qkv, grad) = inputs(&sizes, 4, 1.0);
     // A key of the first image: its channel of the context is in every output.
-    qkv[9 * 5 + 3] = f32::NAN;
+    qkv[9 + 3] = f32::NAN;
     for level in simd::available() {
         let [out, qkv_grad] = run(level, &sizes, &qkv, &grad);
         let (first, second) = out.split_at(out.len() / 2);
