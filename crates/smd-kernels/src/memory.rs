@@ -54,6 +54,7 @@ mod tests {
     use super::any_numbers;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri runs no foreign code, and the allocator is C")]
     fn the_option_is_the_one_meant() {
         // SAFETY: reads a number of the allocator's table.
         let delay = || unsafe { libmimalloc_sys::mi_option_get(15) };

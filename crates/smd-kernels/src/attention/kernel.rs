@@ -46,8 +46,9 @@ pub(crate) fn parts<const K: usize>(mut scratch: &mut [f32], lens: [usize; K]) -
     })
 }
 
-/// Multiplications that are worth waking another thread for.
-const WORTH_A_TASK: usize = 1 << 20;
+/// Multiplications that are worth waking another thread for; under Miri any, so that its small tests have
+/// tasks on several threads.
+const WORTH_A_TASK: usize = if cfg!(miri) { 1 } else { 1 << 20 };
 
 /// Of tasks of so many multiplications each, those that one thread takes at least.
 pub(crate) fn tasks_together(multiplications: usize) -> usize {

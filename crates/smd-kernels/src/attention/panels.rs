@@ -269,7 +269,9 @@ unsafe fn add_tile<V: Vector, const M: usize>(a: Rows, from: usize, b: Rows, to:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::any_numbers;
     use crate::simd;
+    use crate::testing::sized;
 
     /// `[rows][columns]` of small integers, whose products are exact.
     fn matrix(rows: usize, columns: usize) -> Vec<f32> {
@@ -295,7 +297,7 @@ mod tests {
             let mut once = vec![1.0; rows * columns];
             // SAFETY: the caller has the instruction set.
             unsafe {
-                let mut panels = vec![f32::NAN; width * depth];
+                let mut panels = any_numbers(width * depth);
                 pack::<V>(b, 1.0, &mut panels);
                 let mut to = RowsMut::new(&mut once, rows, columns, columns);
                 multiply::<V>(a, &panels, &mut to, false);
@@ -303,12 +305,12 @@ mod tests {
                 let mut to = RowsMut::new(&mut twice, rows, columns, columns);
                 multiply::<V>(a, &panels, &mut to, true);
 
-                let mut turned = vec![f32::NAN; rows.next_multiple_of(n) * depth];
+                let mut turned = any_numbers(rows.next_multiple_of(n) * depth);
                 pack_transposed(a, 1.0, n, &mut turned);
-                let mut a_t = vec![f32::NAN; depth * rows];
+                let mut a_t = any_numbers(depth * rows);
                 let mut to = RowsMut::new(&mut a_t, depth, rows, rows);
                 unpack::<V>(&turned, &vec![1.0; depth], &mut to);
-                let mut wide_b = vec![f32::NAN; depth * width];
+                let mut wide_b = any_numbers(depth * width);
                 gather::<V>(b, columns, width, &mut wide_b);
                 let (a_t, wide_b) = (
                     Rows::new(&a_t, depth, rows, rows),
@@ -316,7 +318,7 @@ mod tests {
                 );
                 let mut sums = vec![0.0; width * rows];
                 add_transposed_times::<V>(a_t, wide_b, &mut sums);
-                let mut half = vec![f32::NAN; rows * columns];
+                let mut half = any_numbers(rows * columns);
                 let mut to = RowsMut::new(&mut half, rows, columns, columns);
                 unpack::<V>(&sums, &vec![0.5; rows], &mut to);
                 [once, twice, half]
@@ -326,7 +328,8 @@ mod tests {
 
     #[test]
     fn products_of_panels_are_those_of_matrices() {
-        for (rows, depth, columns) in [(1, 1, 1), (5, 3, 16), (7, 17, 33), (12, 32, 31)] {
+        let usual = vec![(1, 1, 1), (5, 3, 16), (7, 17, 33), (12, 32, 31)];
+        for (rows, depth, columns) in sized(usual, vec![(1, 1, 1), (5, 3, 17)]) {
             let (a, b) = (matrix(rows, depth), matrix(depth, columns));
             let mut want = vec![0.0; rows * columns];
             for (i, want) in want.iter_mut().enumerate() {

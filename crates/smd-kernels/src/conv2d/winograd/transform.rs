@@ -274,8 +274,8 @@ unsafe fn a_times<V: Vector>(y: [V; 2]) -> [V; 4] {
     }
 }
 
-/// Channels of the largest block: two vectors of AVX-512.
-pub(super) const MOST: usize = 32;
+/// Channels of the largest block: two vectors of AVX-512; under Miri, which has no vectors, of plain code.
+pub(super) const MOST: usize = if cfg!(miri) { 16 } else { 32 };
 
 /// `G g G^T` of all weights, as the products read them: `[C_out / N][16][C_in][N]` in words, `N` two
 /// vectors, the last word and the last block padded with zeros.
