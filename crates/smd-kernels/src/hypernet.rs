@@ -23,10 +23,10 @@ use rayon::prelude::*;
 use tile::{Matrices, Tile};
 
 /// Pixels that go through the layers together: what they are made of stays in the cache.
-const TILE: usize = 24;
+const TILE: usize = 36;
 
 /// Pixels of a task.
-const TASK: usize = 480;
+const TASK: usize = 12 * TILE;
 
 /// Tasks of the backward pass, where there are so many tiles.
 const SHARES: usize = 8;
