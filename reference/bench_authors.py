@@ -1,4 +1,4 @@
-"""Times the authors' own SMD code (vanderschaarlab/smd) on the CPU and prints one JSON line.
+"""Times the authors' own SMD code (vanderschaarlab/smd), prints one JSON line.
 
 The networks are built as their src/smd/main.py does with the sizes of cases/run_smd.sh, except for
 the width (--dim). A training step is forward, backward, gradient clip and Adam; a sampling step is
@@ -66,6 +66,12 @@ def build(args: argparse.Namespace) -> torch.nn.Module:
     )
 
 
+def wait() -> None:
+    """Until the GPU, if there is one, has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def train_seconds(diffusion: torch.nn.Module, images: torch.Tensor, steps: int) -> float:
     adam = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
 
@@ -75,6 +81,7 @@ def train_seconds(diffusion: torch.nn.Module, images: torch.Tensor, steps: int) 
         torch.nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
         adam.step()
         adam.zero_grad()
+        wait()
 
     return median_seconds(step, steps)
 
@@ -87,12 +94,15 @@ def sample_seconds(diffusion: torch.nn.Module, x_t: torch.Tensor, steps: int) ->
         nonlocal x_t, t
         t -= 1
         x_t, _ = diffusion.p_sample(x_t, t, clip_denoising=True)
+        wait()
 
     return median_seconds(step, steps)
 
 
-def peak_bytes() -> int:
-    """High-water mark of this process's resident memory (Linux counts KiB)."""
+def peak_bytes(device: str) -> int:
+    """High-water mark of the GPU's memory, or of this process's (Linux counts KiB)."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -108,6 +118,7 @@ def main() -> None:
         "--steps", type=int, default=5, help="timed steps after one warm-up, 1 to 999"
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where it runs")
     parser.add_argument(
         "--smd",
         action=argparse.BooleanOptionalAction,
@@ -124,7 +135,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    diffusion = build(args)
+    diffusion = build(args).to(args.device)
     if args.channels_last:
         diffusion = diffusion.to(memory_format=torch.channels_last)
     if args.compile:
@@ -132,10 +143,10 @@ def main() -> None:
     shape = (args.batch, 3, args.size, args.size)
 
     form = torch.channels_last if args.channels_last else torch.contiguous_format
-    images, x_t = (draw(shape).to(memory_format=form) for draw in (torch.rand, torch.randn))
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+    images, x_t = (draw(shape).to(args.device, memory_format=form) for draw in (torch.rand, torch.randn))
+    with torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.bf16):
         train = train_seconds(diffusion, images, args.steps)
-        train_peak = peak_bytes()  # before sampling, so that it is training's alone
+        train_peak = peak_bytes(args.device)  # before sampling, so that it is training's alone
         sample = sample_seconds(diffusion, x_t, args.steps)
 
     report = {
@@ -150,6 +161,7 @@ def main() -> None:
         "params": sum(p.numel() for p in diffusion.parameters() if p.requires_grad),
         "torch": torch.__version__,
         "threads": args.threads,
+        "device": args.device,
     }
     print(json.dumps(report))
 

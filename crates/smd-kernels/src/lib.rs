@@ -8,6 +8,7 @@
 //! - [`group_norm`]: group normalisation with a scale and shift per image and SiLU in one pass;
 //! - [`hypernet`]: the hypernetwork of the paper in one pass;
 //! - [`peak`]: what the machine could do at most, to hold the kernels against;
+//! - [`pixels`]: nearest-neighbour up-sampling and pixel unshuffle;
 //! - [`rms_norm`]: root-mean-square normalisation of rows of channels;
 //! - [`silu`]: element-wise; [`memory`]: results without clearing memory first.
 //!
@@ -25,6 +26,7 @@ pub mod hypernet;
 pub mod linear_attention;
 pub mod memory;
 pub mod peak;
+pub mod pixels;
 mod product;
 pub mod rms_norm;
 mod rows;

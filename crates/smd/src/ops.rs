@@ -133,6 +133,16 @@ pub trait FusedOps: Backend {
         composed::hypernet::<Self>(x, z, parameters, layers)
     }
 
+    /// See [`upsample_nearest`].
+    fn upsample_nhwc(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::upsample::<Self>(x)
+    }
+
+    /// See [`pixel_unshuffle`].
+    fn pixel_unshuffle_nhwc(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::pixel_unshuffle::<Self>(x)
+    }
+
     /// See [`linear_attention`]; `qkv` is `[B, N, 3 * heads * d]`.
     fn linear_attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {
         composed::linear_attention::<Self>(qkv, heads)
@@ -195,6 +205,16 @@ pub(crate) trait FusedGradients: FusedOps {
         layers: HyperLayers,
     ) -> [FloatTensor<Self>; 3] {
         composed::hypernet_backward::<Self>(x, z, parameters, grad, layers)
+    }
+
+    /// Gradient of the input, half the height and width of `grad`.
+    fn upsample_nhwc_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::upsample_backward::<Self>(grad)
+    }
+
+    /// Gradient of the input, twice the height and width of `grad`.
+    fn pixel_unshuffle_nhwc_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::pixel_unshuffle_backward::<Self>(grad)
     }
 
     /// Gradient of `qkv`.
@@ -345,6 +365,30 @@ pub fn hypernet(
         parameters.into_dispatch(),
         layers,
     ))
+}
+
+/// Each pixel four times: twice the height and width, by the nearest neighbour.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`; returns `[B, 2 H, 2 W, C]`
+pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::upsample_nhwc(x.into_dispatch()))
+}
+
+/// Each 2x2 square of pixels becomes channels, in the order (channel, row, column).
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`; returns `[B, H / 2, W / 2, 4 C]`
+///
+/// # Panics
+/// If height or width is odd.
+pub fn pixel_unshuffle(x: Tensor<4>) -> Tensor<4> {
+    let [_, height, width, _] = x.dims();
+    assert!(
+        height.is_multiple_of(2) && width.is_multiple_of(2),
+        "{height}x{width} has odd sides"
+    );
+    Tensor::from_dispatch(Dispatch::pixel_unshuffle_nhwc(x.into_dispatch()))
 }
 
 /// Attention whose cost is linear in the pixels (Shen et al. 2018, arXiv:1812.01243), in each head:

@@ -10,8 +10,8 @@ use super::{modulate, sinusoidal};
 use crate::error::ConfigError;
 use crate::ops::{self, Norm};
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
-use burn::tensor::{Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of an [`AuthorsUnet`].
@@ -269,7 +269,7 @@ impl AuthorsUnet {
             x = down.attn.forward(x.clone()) + x;
             skips.push(x.clone());
             x = match (&down.unshuffled, &down.conv) {
-                (Some(linear), _) => linear.forward(pixel_unshuffle(x)),
+                (Some(linear), _) => linear.forward(ops::pixel_unshuffle(x)),
                 (None, Some(conv)) => conv.forward(x),
                 (None, None) => unreachable!("a stage ends in one of the two"),
             };
@@ -283,9 +283,12 @@ impl AuthorsUnet {
                 x = block.forward(Tensor::cat(vec![x, skip], 3), &time);
             }
             x = up.attn.forward(x.clone()) + x;
-            x = up
-                .conv
-                .forward(if up.doubles { upsample_nearest(x) } else { x });
+            x = if up.doubles {
+                ops::upsample_nearest(x)
+            } else {
+                x
+            };
+            x = up.conv.forward(x);
         }
         x = self
             .final_res_block
@@ -293,29 +296,4 @@ impl AuthorsUnet {
         self.final_conv
             .forward(modulate(&self.out_hypernet, x, &z_t))
     }
-}
-
-/// Each 2x2 square of pixels becomes channels, in the order (channel, row, column).
-///
-/// # Shapes
-/// - `x`: `[B, H, W, C]`; returns `[B, H / 2, W / 2, 4 C]`
-fn pixel_unshuffle(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    x.reshape([batch, height / 2, 2, width / 2, 2, channels])
-        .permute([0, 1, 3, 5, 2, 4])
-        .reshape([batch, height / 2, width / 2, 4 * channels])
-}
-
-/// Each pixel four times.
-///
-/// # Shapes
-/// - `x`: `[B, H, W, C]`; returns `[B, 2 H, 2 W, C]`
-pub(super) fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let y = x
-        .reshape([batch, height, 1, width, 1, channels])
-        .expand([batch, height, 2, width, 2, channels])
-        .reshape([batch, 2 * height, 2 * width, channels]);
-    assert_shape!(y, [batch, 2 * height, 2 * width, channels]);
-    y
 }

@@ -5,7 +5,6 @@
 //! neighbour and 3x3 up. The last convolution of every block starts at zero. Parameters carry the
 //! names of `diffusers.UNet2DModel`.
 
-use super::authors_unet::upsample_nearest;
 use super::sizes::check_unet;
 use super::{Conv, Dropout, GroupNorm, HyperNet, HyperNetConfig, Init, Linear};
 use super::{modulate, sinusoidal};
@@ -389,7 +388,7 @@ impl DdpmUnet {
                 }
             }
             for up in &block.upsamplers {
-                x = up.conv.forward(upsample_nearest(x));
+                x = up.conv.forward(ops::upsample_nearest(x));
             }
         }
         let x = modulate(&self.out_hypernet, self.conv_norm_out.forward(x), &z_t);

@@ -125,6 +125,34 @@ impl<B: FusedGradients> Backward<B, 3> for HyperNet {
 }
 
 #[derive(Debug)]
+struct Upsample;
+
+impl<B: FusedGradients> Backward<B, 1> for Upsample {
+    type State = ();
+
+    fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::upsample_nhwc_backward(grad));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct PixelUnshuffle;
+
+impl<B: FusedGradients> Backward<B, 1> for PixelUnshuffle {
+    type State = ();
+
+    fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::pixel_unshuffle_nhwc_backward(grad));
+        }
+    }
+}
+
+#[derive(Debug)]
 struct LinearAttention;
 
 impl<B: FusedGradients> Backward<B, 1> for LinearAttention {
@@ -245,6 +273,21 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
             OpsKind::Tracked(prep) => prep.finish((x, z, parameters, layers), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn upsample_nhwc(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let y = B::upsample_nhwc(x.into_primitive());
+        Upsample.prepare::<C>(nodes).compute_bound().stateless(y)
+    }
+
+    fn pixel_unshuffle_nhwc(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let y = B::pixel_unshuffle_nhwc(x.into_primitive());
+        PixelUnshuffle
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateless(y)
     }
 
     fn linear_attention_qkv(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self> {

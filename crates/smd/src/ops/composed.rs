@@ -2,12 +2,14 @@
 
 mod attention;
 mod hypernet;
+mod pixels;
 mod rows;
 
 pub(super) use attention::{
     attention, attention_backward, linear_attention, linear_attention_backward,
 };
 pub(super) use hypernet::{hypernet, hypernet_backward};
+pub(super) use pixels::{pixel_unshuffle, pixel_unshuffle_backward, upsample, upsample_backward};
 pub(super) use rows::{rms_norm, rms_norm_backward};
 
 use super::{Norm, Precision, Window};

@@ -10,6 +10,7 @@ use smd_kernels::group_norm::{self, GroupNorm};
 use smd_kernels::hypernet::{self, HyperNet};
 use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
+use smd_kernels::pixels::{self, Grid};
 use smd_kernels::{rms_norm, silu};
 
 type Flexed = FloatTensor<Flex>;
@@ -84,6 +85,24 @@ fn group(x: &Flexed, norm: Norm) -> GroupNorm {
     }
 }
 
+/// The sizes of `[B, H, W, C]`.
+fn grid(x: &Flexed) -> Grid {
+    let [batch, height, width, channels] = x.shape().dims();
+    Grid {
+        batch,
+        size: [height, width],
+        channels,
+    }
+}
+
+/// A tensor of `shape` that `move_pixels` writes.
+fn moved(shape: [usize; 4], move_pixels: impl FnOnce(&mut [f32])) -> Flexed {
+    let shape = Shape::new(shape);
+    let mut y = any_numbers(shape.num_elements());
+    timed(Part::Pixels, || move_pixels(&mut y));
+    tensor(y, shape)
+}
+
 impl FusedOps for Flex {
     fn conv2d_nhwc(x: Flexed, weight: Flexed, bias: Flexed, window: Window) -> Flexed {
         let (x, weight, bias) = (in_order(x), in_order(weight), in_order(bias));
@@ -137,6 +156,22 @@ impl FusedOps for Flex {
             hypernet::forward(&net, numbers_x, numbers_z, numbers(&parameters), &mut out)
         });
         tensor(out, x.shape())
+    }
+
+    fn upsample_nhwc(x: Flexed) -> Flexed {
+        let x = in_order(x);
+        let [batch, height, width, channels] = x.shape().dims();
+        moved([batch, 2 * height, 2 * width, channels], |y| {
+            pixels::upsample(&grid(&x), numbers(&x), y)
+        })
+    }
+
+    fn pixel_unshuffle_nhwc(x: Flexed) -> Flexed {
+        let x = in_order(x);
+        let [batch, height, width, channels] = x.shape().dims();
+        moved([batch, height / 2, width / 2, 4 * channels], |y| {
+            pixels::unshuffle(&grid(&x), numbers(&x), y)
+        })
     }
 
     fn linear_attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
@@ -287,6 +322,32 @@ impl FusedGradients for Flex {
             tensor(z_grad, z.shape()),
             tensor(parameters_grad, parameters.shape()),
         ]
+    }
+
+    fn upsample_nhwc_backward(grad: Flexed) -> Flexed {
+        let grad = in_order(grad);
+        let [batch, height, width, channels] = grad.shape().dims();
+        let grid = Grid {
+            batch,
+            size: [height / 2, width / 2],
+            channels,
+        };
+        moved([batch, height / 2, width / 2, channels], |x_grad| {
+            pixels::upsample_backward(&grid, numbers(&grad), x_grad)
+        })
+    }
+
+    fn pixel_unshuffle_nhwc_backward(grad: Flexed) -> Flexed {
+        let grad = in_order(grad);
+        let [batch, height, width, channels] = grad.shape().dims();
+        let grid = Grid {
+            batch,
+            size: [2 * height, 2 * width],
+            channels: channels / 4,
+        };
+        moved([batch, 2 * height, 2 * width, channels / 4], |x_grad| {
+            pixels::shuffle(&grid, numbers(&grad), x_grad)
+        })
     }
 
     fn linear_attention_qkv_backward(qkv: Flexed, grad: Flexed, heads: usize) -> Flexed {

@@ -25,13 +25,15 @@ pub enum Part {
     Attention,
     /// The hypernetwork.
     HyperNet,
+    /// Up-sampling and pixel unshuffle.
+    Pixels,
     /// AdamW and the averages.
     Optimiser,
 }
 
 impl Part {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Convolution,
         Self::Linear,
         Self::GroupNorm,
@@ -39,6 +41,7 @@ impl Part {
         Self::Silu,
         Self::Attention,
         Self::HyperNet,
+        Self::Pixels,
         Self::Optimiser,
     ];
 
@@ -52,6 +55,7 @@ impl Part {
             Self::Silu => "SiLU",
             Self::Attention => "attention",
             Self::HyperNet => "hypernetwork",
+            Self::Pixels => "up and unshuffle",
             Self::Optimiser => "optimiser",
         }
     }

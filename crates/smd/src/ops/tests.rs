@@ -136,6 +136,31 @@ fn rms_norm_equals_its_composition() {
 }
 
 #[test]
+fn moved_pixels_equal_their_compositions() {
+    let x = random([2, 4, 6, 5]);
+    let large = x
+        .clone()
+        .reshape([2, 4, 1, 6, 1, 5])
+        .expand([2, 4, 2, 6, 2, 5])
+        .reshape([2, 8, 12, 5]);
+    let squares = x
+        .clone()
+        .reshape([2, 2, 2, 3, 2, 5])
+        .permute([0, 1, 3, 5, 2, 4])
+        .reshape([2, 2, 3, 20]);
+    for (ours, theirs) in [
+        (upsample_nearest(x.clone()), large),
+        (pixel_unshuffle(x.clone()), squares),
+    ] {
+        let weights = random(theirs.dims()).detach();
+        assert_same(ours, theirs, |y| {
+            let mut grads = (y.clone() * weights.clone()).sum().backward();
+            vec![vec_of(x.grad_remove(&mut grads))]
+        });
+    }
+}
+
+#[test]
 fn hypernet_equals_its_composition() {
     let (c, l) = (6, 10);
     let layers = HyperLayers {
@@ -336,6 +361,31 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let ours = Flex::attention_qkv_backward(q(), out, log_sums, grad.clone(), 2);
     let theirs = composed::attention_backward::<Flex>(q(), grad, 2);
     close_all([ours], [theirs], "attention gradient");
+}
+
+#[test]
+fn composed_moves_of_pixels_equal_the_cpu_kernels() {
+    use burn::backend::Flex;
+    let (x, large, squares) = (
+        flexed([2, 4, 6, 5]),
+        flexed([2, 8, 12, 5]),
+        flexed([2, 2, 3, 20]),
+    );
+    close_all(
+        [
+            Flex::upsample_nhwc(x.clone()),
+            Flex::upsample_nhwc_backward(large.clone()),
+            Flex::pixel_unshuffle_nhwc(x.clone()),
+            Flex::pixel_unshuffle_nhwc_backward(squares.clone()),
+        ],
+        [
+            composed::upsample::<Flex>(x.clone()),
+            composed::upsample_backward::<Flex>(large),
+            composed::pixel_unshuffle::<Flex>(x),
+            composed::pixel_unshuffle_backward::<Flex>(squares),
+        ],
+        "moved pixels",
+    );
 }
 
 /// The composition also rounds its results to bf16, which the CPU does not.
