@@ -10,13 +10,12 @@ does not use.
 import argparse
 import json
 import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from benchmark import median_seconds
 
 TIMESTEPS = 1000
 
@@ -65,17 +64,6 @@ def build(args: argparse.Namespace) -> torch.nn.Module:
         timesteps=TIMESTEPS,
         auto_normalize=True,
     )
-
-
-def median_seconds(step: Callable[[], None], steps: int) -> float:
-    """Median wall time of `step` in seconds, after one warm-up call."""
-    step()
-    times = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def train_seconds(diffusion: torch.nn.Module, images: torch.Tensor, steps: int) -> float:

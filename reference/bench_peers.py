@@ -9,36 +9,21 @@ median counts. A ratio above 1 means that ours is faster, or smaller where it is
 
 import argparse
 import json
-import os
 import re
-import statistics
-import subprocess
 import sys
-import time
-from pathlib import Path
 
-REFERENCE = Path(__file__).parent
-TARGET = REFERENCE.parent / "target/release"
+from benchmark import (
+    REFERENCE,
+    RELEASE,
+    add_arguments,
+    alternate,
+    median,
+    median_seconds,
+    print_load,
+    run,
+)
 
-
-def run(command: list[str], threads: int) -> list[dict]:
-    """The JSON lines that a benchmark prints."""
-    # PASSIVE: on a busy machine OpenMP's default spinning made PyTorch up to 4 times slower.
-    env = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"RAYON_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr.strip()}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-def median_ms(step, count: int = 15) -> float:
-    step()
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+LAYOUTS = ("NCHW", "channels last")
 
 
 def torch_conv(name: str, layout: str, threads: int) -> dict[str, float]:
@@ -59,17 +44,17 @@ def torch_conv(name: str, layout: str, threads: int) -> dict[str, float]:
     def both() -> None:
         torch.autograd.grad(conv(x), [x, conv.weight, conv.bias], gradient)
 
-    return {"forward": median_ms(forward), "both": median_ms(both)}
+    return {"forward": 1e3 * median_seconds(forward, 15), "both": 1e3 * median_seconds(both, 15)}
 
 
 def convolutions(args: argparse.Namespace) -> None:
     ours: dict[str, list[dict]] = {}
     theirs: dict[tuple[str, str], list[dict]] = {}
     for _ in range(args.runs):
-        for line in run([str(TARGET / "examples/conv_bench")], args.threads):
+        for line in run([str(RELEASE / "examples/conv_bench")], args.threads):
             ours.setdefault(line["name"], []).append(line)
         for name in ours:
-            for layout in ("NCHW", "channels last"):
+            for layout in LAYOUTS:
                 command = [sys.executable, __file__, "one-conv", name, layout]
                 command += ["--threads", str(args.threads)]
                 theirs.setdefault((name, layout), []).append(run(command, args.threads)[0])
@@ -77,16 +62,12 @@ def convolutions(args: argparse.Namespace) -> None:
     print(f"{'':22} {'ours':>10} {'theirs':>11} {'':>6}   {'ours':>10} {'theirs':>11}")
     for name, lines in ours.items():
         best = {
-            key: min(
-                statistics.median(line[key] for line in theirs[name, layout])
-                for layout in ("NCHW", "channels last")
-            )
+            key: min(median(theirs[name, layout], key) for layout in LAYOUTS)
             for key in ("forward", "both")
         }
-        forward = statistics.median(line["forward_ms"] for line in lines)
-        both = statistics.median(
-            line["forward_ms"] + line["grad_input_ms"] + line["grad_weight_ms"] for line in lines
-        )
+        for line in lines:
+            line["both_ms"] = line["forward_ms"] + line["grad_input_ms"] + line["grad_weight_ms"]
+        forward, both = median(lines, "forward_ms"), median(lines, "both_ms")
         print(
             f"{name:22} {forward:10.2f} {best['forward']:11.2f} {best['forward'] / forward:6.2f}   "
             f"{both:10.2f} {best['both']:11.2f} {best['both'] / both:6.2f}"
@@ -95,10 +76,13 @@ def convolutions(args: argparse.Namespace) -> None:
 
 def steps(args: argparse.Namespace) -> None:
     sizes = ["--batch", str(args.batch), "--steps", str(args.steps), "--json"]
-    mine = [str(TARGET / "smd"), "bench", "--preset", "authors-dim64", "--no-smd", *sizes]
+    mine = [str(RELEASE / "smd"), "bench", "--preset", "authors-dim64", "--no-smd", *sizes]
     mine += ["--set", f"net.dim={args.dim}"]
+    if args.bf16:
+        mine += ["--set", "precision=bf16"]
     theirs = [sys.executable, str(REFERENCE / "bench_authors.py"), "--checkout", args.checkout]
     theirs += [*sizes, "--no-smd", "--dim", str(args.dim), "--threads", str(args.threads)]
+    theirs += ["--bf16"] if args.bf16 else []
     variants = {
         "ours": mine,
         "NCHW": theirs,
@@ -106,21 +90,16 @@ def steps(args: argparse.Namespace) -> None:
         "compiled": [*theirs, "--compile"],
         "compiled, channels last": [*theirs, "--compile", "--channels-last"],
     }
-    reports: dict[str, list[dict]] = {name: [] for name in variants}
-    for _ in range(args.runs):
-        for name, command in variants.items():
-            reports[name].append(run(command, args.threads)[-1])
-    for key, unit, larger in (
-        ("train_images_per_s", 1, True),
-        ("sample_images_per_s", 1, True),
-        ("train_peak_bytes", 2**30, False),
-    ):
-        medians = {
-            name: statistics.median(report[key] for report in found) / unit
-            for name, found in reports.items()
-        }
+    metrics = {
+        "train_images_per_s": (1, max),
+        "sample_images_per_s": (1, max),
+        "train_peak_bytes": (2**30, min),
+    }
+    reports = alternate(variants, metrics, args.runs, args.threads)
+    for key, (unit, best_of) in metrics.items():
+        medians = {name: median(found, key) / unit for name, found in reports.items()}
         ours = medians.pop("ours")
-        best = (max if larger else min)(medians.values())
+        best = best_of(medians.values())
         each = ", ".join(f"{name} {value:.3g}" for name, value in medians.items())
         print(f"{key:20} ours {ours:.3g}, best of theirs {best:.3g}, ratio {ours / best:.2f} ({each})")
 
@@ -132,16 +111,14 @@ def main() -> None:
     parser.add_argument("what", choices=["conv", "step", "one-conv"])
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--checkout", help="root of vanderschaarlab/smd")
-    parser.add_argument("--runs", type=int, default=5, help="alternating runs of each side")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps in a run")
-    parser.add_argument("--batch", type=int, default=16, help="images in a step")
+    add_arguments(parser, runs=5, steps=5)
     parser.add_argument("--dim", type=int, default=64, help="base width in channels")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each side")
+    parser.add_argument("--bf16", action="store_true", help="both sides of a step in bf16")
     args = parser.parse_args()
     if args.what == "one-conv":
         print(json.dumps(torch_conv(*args.rest, args.threads)))
         return
-    print(f"load average before the first run: {os.getloadavg()[0]:.2f} (0 is an idle machine)")
+    print_load()
     if args.what == "conv":
         convolutions(args)
     elif args.checkout is None:

@@ -1,9 +1,11 @@
 //! The device of a run, chosen once.
 
 use burn::tensor::Device;
+use clap::ValueEnum;
+use std::fmt;
 
 /// A backend by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// The processor.
     Cpu,
@@ -39,13 +41,23 @@ impl Kind {
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
             #[allow(unreachable_patterns, reason = "with every feature nothing is left")]
-            missing => {
-                let name = format!("{missing:?}").to_lowercase();
-                anyhow::bail!(
-                    "this smd was built without the device {name}; \
-                     build it with `cargo build --release --features {name}`"
-                )
-            }
+            missing => anyhow::bail!(
+                "this smd was built without the device {missing}; \
+                 build it with `cargo build --release --features {missing}`"
+            ),
         }
+    }
+
+    /// The instruction set of the kernels, which only the processor runs.
+    pub fn kernels(self) -> Option<&'static str> {
+        (self == Self::Cpu).then(|| smd_kernels::simd::level().name())
+    }
+}
+
+/// The name that `--device` takes.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.expect("every kind can be named").get_name())
     }
 }

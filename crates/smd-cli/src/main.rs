@@ -5,6 +5,7 @@
 
 mod commands;
 mod device;
+mod font;
 mod machine;
 mod metrics;
 mod output;
@@ -70,6 +71,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    smd_kernels::simd::try_level()?;
     let device = cli.device.open()?;
     match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args, &device)?,
@@ -78,7 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Info(args) => commands::info::run(args)?,
         Command::Import(command) => commands::import::run(command)?,
         Command::Verify(args) => return commands::verify::run(args, &device),
-        Command::Bench(args) => commands::bench::run(args, &device)?,
+        Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ mod images;
 mod npz;
 mod points;
 
-pub use file::write_beside;
+pub use file::{check_beside, write_beside};
 pub use folder::{create_out_dir, remove_older_samples};
 pub use grid::{VIEW_SIDE, grid};
 pub use images::{Images, write_png};

@@ -1,7 +1,7 @@
 //! Speed of the convolution, one line of JSON for each size; `reference/bench_peers.py` runs it beside
-//! PyTorch. Run: `cargo run --release -p smd-kernels --example conv_bench [-- NAME]`
+//! PyTorch. Run: `cargo run --release -p smd-kernels --example conv_bench [-- [bf16] [NAME]]`
 
-use smd_kernels::conv2d::{Conv2d, forward, grad_input, grad_weight};
+use smd_kernels::conv2d::{Conv2d, Precision, forward, grad_input, grad_weight};
 use std::time::Instant;
 
 /// (batch, channels in, channels out, side, window)
@@ -37,7 +37,12 @@ fn median(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let asked = std::env::args().nth(1);
+    let mut words = std::env::args().skip(1).peekable();
+    let precision = match words.next_if(|word| word == "bf16") {
+        Some(_) => Precision::Bf16,
+        None => Precision::F32,
+    };
+    let asked = words.next();
     for (batch, c_in, c_out, side, window) in SIZES {
         let name = format!("{batch}x{c_in}->{c_out}@{side}k{window}");
         if asked.as_ref().is_some_and(|asked| *asked != name) {
@@ -51,6 +56,7 @@ fn main() {
             kernel: [window; 2],
             stride: 1,
             pad: [window / 2; 4],
+            precision,
         };
         let pixels = batch * side * side;
         let weights = c_out * c_in * window * window;

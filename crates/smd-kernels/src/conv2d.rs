@@ -6,12 +6,17 @@
 //! stream by; weights are packed so that the inner loop reads them in order. Nothing like an im2col
 //! matrix is formed. The gradient of the input is a convolution of the output's gradient with turned
 //! weights; that of the weights has its own kernels ([`grad_weight`]).
+//!
+//! With [`Precision::Bf16`] the factors of every product are rounded to bf16 first (in Winograd's way
+//! after their transforms) and summed in f32.
 
 mod few_channels;
 mod forward;
 mod weight_gradient;
 mod winograd;
 
+pub use crate::bf16::Precision;
+use crate::product::{Factors, Whole, convert, with_factors};
 use crate::simd::{self, Level};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -33,6 +38,8 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the input: top, bottom, left, right.
     pub pad: [usize; 4],
+    /// How it multiplies.
+    pub precision: Precision,
 }
 
 impl Conv2d {
@@ -99,6 +106,7 @@ impl Conv2d {
             kernel: self.kernel,
             stride: 1,
             pad: [before[0], after(0), before[1], after(1)],
+            precision: self.precision,
         }
     }
 }
@@ -135,7 +143,10 @@ pub fn forward_at(
         c_in: conv.c_in,
         transposed: false,
     };
-    run(level, conv, x, &weights, bias, y);
+    with_factors!(
+        conv.precision,
+        run_forward(level, conv, x, &weights, bias, y)
+    );
 }
 
 /// The gradient of the input of [`forward`], given that of its output.
@@ -156,18 +167,10 @@ pub fn grad_input_at(level: Level, conv: &Conv2d, grad: &[f32], weight: &[f32], 
     assert_eq!(grad.len(), conv.output_len(), "conv2d: gradient");
     assert_eq!(weight.len(), conv.weight_len(), "conv2d: weight");
     assert_eq!(out.len(), conv.input_len(), "conv2d: gradient of the input");
-    let mut weights = Weights {
-        values: weight,
-        kernel: conv.kernel,
-        c_in: conv.c_in,
-        transposed: false,
-    };
-    if few_channels::suits(conv) {
-        return few_channels::grad_input(level, conv, grad, &weights, out);
-    }
-    weights.transposed = true;
-    let transposed = conv.transposed();
-    run(level, &transposed, &spread(conv, grad), &weights, &[], out);
+    with_factors!(
+        conv.precision,
+        run_grad_input(level, conv, grad, weight, out)
+    );
 }
 
 /// The gradients of the weights and the bias of [`forward`], given that of its output.
@@ -205,11 +208,10 @@ pub fn grad_weight_at(
         conv.weight_len(),
         "conv2d: gradient of the weight"
     );
-    if winograd::suits(conv) {
-        winograd::grad_weight(level, conv, x, grad, weight_out);
-    } else {
-        weight_gradient::run(level, conv, &padded(conv, x), grad, weight_out);
-    }
+    with_factors!(
+        conv.precision,
+        run_grad_weight(level, conv, x, grad, weight_out)
+    );
     if !bias_out.is_empty() {
         assert_eq!(bias_out.len(), conv.c_out, "conv2d: gradient of the bias");
         weight_gradient::bias(conv.c_out, grad, bias_out);
@@ -249,30 +251,79 @@ impl Weights<'_> {
 }
 
 /// A convolution in the way that suits it.
-fn run(level: Level, conv: &Conv2d, x: &[f32], weights: &Weights, bias: &[f32], y: &mut [f32]) {
+fn run_forward<F: Factors>(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    weights: &Weights,
+    bias: &[f32],
+    y: &mut [f32],
+) {
     if winograd::suits(conv) {
-        winograd::forward(level, conv, x, weights, bias, y);
+        winograd::forward::<F>(level, conv, x, weights, bias, y);
     } else {
-        let packed = forward::pack(level, conv, |co, ci, ky, kx| weights.at(co, ci, ky, kx));
-        forward::run(level, conv, &padded(conv, x), &packed, bias, y);
+        let packed = forward::pack::<F>(level, conv, |co, ci, ky, kx| weights.at(co, ci, ky, kx));
+        forward::run::<F>(level, conv, &padded::<F>(level, conv, x), &packed, bias, y);
     }
 }
 
-/// `x` with zeros around each image, or `x` itself where there is no padding.
-fn padded<'a>(conv: &Conv2d, x: &'a [f32]) -> Cow<'a, [f32]> {
-    if conv.pad == [0; 4] {
+/// The gradient of the input in the way that suits it.
+fn run_grad_input<F: Factors>(
+    level: Level,
+    conv: &Conv2d,
+    grad: &[f32],
+    weight: &[f32],
+    out: &mut [f32],
+) {
+    let mut weights = Weights {
+        values: weight,
+        kernel: conv.kernel,
+        c_in: conv.c_in,
+        transposed: false,
+    };
+    if few_channels::suits(conv) {
+        return few_channels::grad_input::<F>(level, conv, grad, &weights, out);
+    }
+    weights.transposed = true;
+    let (transposed, grad) = (conv.transposed(), spread(conv, grad));
+    run_forward::<F>(level, &transposed, &grad, &weights, &[], out);
+}
+
+/// The gradient of the weights in the way that suits it.
+fn run_grad_weight<F: Factors>(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    grad: &[f32],
+    weight_out: &mut [f32],
+) {
+    if winograd::suits(conv) {
+        winograd::grad_weight::<F>(level, conv, x, grad, weight_out);
+    } else {
+        let x = padded::<Whole>(level, conv, x);
+        weight_gradient::run::<F>(level, conv, &x, grad, weight_out);
+    }
+}
+
+/// `x` as factors with zeros around each image, and so many more that the last word is whole; or `x`
+/// itself where it is that.
+fn padded<'a, F: Factors>(level: Level, conv: &Conv2d, x: &'a [f32]) -> Cow<'a, [F::Number]> {
+    if let (Some(x), [0, 0, 0, 0]) = (F::as_factors(x), conv.pad) {
         return Cow::Borrowed(x);
     }
     let [top, _, left, _] = conv.pad;
     let [height, width] = conv.padded_size();
     let (row, padded_row) = (conv.size[1] * conv.c_in, width * conv.c_in);
-    let mut out = vec![0.0; conv.batch * height * padded_row];
-    out.par_chunks_mut(height * padded_row)
+    let len = conv.batch * height * padded_row;
+    let mut out = vec![F::Number::default(); len + F::PER_WORD - 1];
+    out[..len]
+        .par_chunks_mut(height * padded_row)
         .zip(x.par_chunks(conv.size[0] * row))
+        .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(out, x)| {
             let rows = out[top * padded_row..].chunks_exact_mut(padded_row);
             for (to, from) in rows.zip(x.chunks_exact(row)) {
-                to[left * conv.c_in..][..row].copy_from_slice(from);
+                convert::<F>(level, from, &mut to[left * conv.c_in..][..row]);
             }
         });
     Cow::Owned(out)

@@ -6,7 +6,7 @@
 //! - [`conv2d`]: convolution and its two gradients, also the product of a `[P, C_in]` matrix with
 //!   weights (a 1x1 convolution);
 //! - [`group_norm`]: group normalisation with a scale and shift per image and SiLU in one pass;
-//! - [`hyper_layer`]: one layer of the paper's hypernetwork;
+//! - [`hypernet`]: the hypernetwork of the paper in one pass;
 //! - [`peak`]: what the machine could do at most, to hold the kernels against;
 //! - [`rms_norm`]: root-mean-square normalisation of rows of channels;
 //! - [`silu`]: element-wise; [`memory`]: results without clearing memory first.
@@ -18,13 +18,17 @@
 
 pub mod adam;
 pub mod attention;
+pub mod bf16;
 pub mod conv2d;
 pub mod group_norm;
-pub mod hyper_layer;
+pub mod hypernet;
 pub mod linear_attention;
 pub mod memory;
 pub mod peak;
 mod product;
 pub mod rms_norm;
+mod rows;
 pub mod silu;
 pub mod simd;
+#[cfg(test)]
+mod testing;

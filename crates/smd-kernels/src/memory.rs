@@ -1,4 +1,24 @@
-//! Memory for results: taken without writing it first, and kept from step to step.
+//! Memory for results: taken without writing it first, and kept from step to step; and scratch memory.
+
+use std::cell::RefCell;
+
+thread_local! {
+    /// Scratch memory of a thread, reused from call to call.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` with `len` numbers of any value, from the start of a cache line on. `work` runs no other
+/// task of the thread that asks for scratch memory.
+pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    const LINE: usize = 64;
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len + LINE / 4 {
+            scratch.resize(len + LINE / 4, 0.0);
+        }
+        let skip = scratch.as_ptr().align_offset(LINE).min(LINE / 4);
+        work(&mut scratch[skip..][..len])
+    })
+}
 
 /// `len` numbers of any value, for a kernel to write all of them.
 ///
@@ -34,6 +54,7 @@ mod tests {
     use super::any_numbers;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri runs no foreign code, and the allocator is C")]
     fn the_option_is_the_one_meant() {
         // SAFETY: reads a number of the allocator's table.
         let delay = || unsafe { libmimalloc_sys::mi_option_get(15) };

@@ -1,41 +1,36 @@
 //! As many multiply-adds as the registers allow: the machine's peak.
 
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{self, Level, Plain, Vector};
+use crate::simd::{self, Kernel, Level, Vector};
 use std::hint::black_box;
 
 /// Runs chains of multiply-adds that touch no memory and returns how many floating-point operations
 /// they were.
 pub fn multiply_adds(level: Level, rounds: usize) -> f64 {
-    simd::assert_available(level);
-    match level {
-        // SAFETY: checked on the line before the match.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512(rounds) },
-        // SAFETY: checked on the line before the match.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { avx2(rounds) },
-        // SAFETY: plain code runs everywhere.
-        _ => unsafe { chains::<Plain, 4>(rounds) },
+    simd::run(level, Chains { rounds })
+}
+
+/// Independent chains, enough to hide the latency of one: what `V::ROWS` rows of a block have.
+struct Chains {
+    rounds: usize,
+}
+
+impl Kernel for Chains {
+    type Out = f64;
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) -> f64 {
+        // SAFETY: the caller has the instruction set.
+        unsafe {
+            match V::ROWS {
+                12 => chains::<V, 24>(self.rounds),
+                6 => chains::<V, 12>(self.rounds),
+                _ => chains::<V, 4>(self.rounds),
+            }
+        }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(rounds: usize) -> f64 {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { chains::<Avx512, 24>(rounds) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(rounds: usize) -> f64 {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { chains::<Avx2, 12>(rounds) }
-}
-
-/// `M` independent chains, enough to hide the latency of one.
+/// `M` chains.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`.

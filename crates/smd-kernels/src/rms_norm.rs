@@ -7,7 +7,7 @@
 //! PyTorch's `normalize` divides by `max(||x||, 1e-12)`; inside the root the gradient at 0 stays
 //! finite. Backward keeps the inputs only: the lengths are taken again, while a row is in the cache.
 
-use crate::hyper_layer::{dot, rows_per_task};
+use crate::rows::{dot, rows_per_task};
 use crate::simd::{self, Level, compiled_for_each_level};
 use rayon::prelude::*;
 

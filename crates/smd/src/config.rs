@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::gmm::{GaussianMixture, MixtureConfig};
 use crate::nn::{HyperNetConfig, Init, NetConfig};
 use crate::objective::{LossWeight, Objective};
+use crate::ops::Precision;
 use crate::process::{Prediction, Process};
 use crate::sampler::SampleConfig;
 use crate::schedule::{NoiseSchedule, ScheduleConfig};
@@ -25,6 +26,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
+    /// How convolutions and products with weights multiply. Default f32.
+    pub precision: Precision,
     /// The examples.
     pub data: DataConfig,
     /// The forward process.
@@ -226,7 +229,7 @@ impl RunConfig {
         self.validate()?;
         let shape = self.shape()?;
         let process = Arc::new(Process::new(NoiseSchedule::new(&self.schedule)?));
-        let mut init = Init::new(self.train.seed, device);
+        let mut init = Init::new(self.train.seed, device).with_precision(self.precision);
         Ok(self.kernel.init(
             &self.net,
             shape,

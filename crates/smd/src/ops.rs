@@ -13,26 +13,47 @@ mod autodiff;
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
+pub mod parts;
 
 use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
 
-/// Stride and zero padding of a convolution.
+/// How convolutions and products with weights multiply; everything else is f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Factors rounded to bf16, products added up in f32: faster where the device multiplies bf16.
+    Bf16,
+}
+
+/// Stride, zero padding and precision of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Pixels between windows.
     pub stride: usize,
     /// Zeros around the input: top, bottom, left, right.
     pub pad: [usize; 4],
+    /// How it multiplies.
+    pub precision: Precision,
 }
 
 impl Window {
-    /// The window of side `kernel` (odd) that keeps the size.
+    /// The window of side `kernel` (odd) that keeps the size, in f32.
     pub fn same(kernel: usize) -> Self {
         Self {
             stride: 1,
             pad: [kernel / 2; 4],
+            precision: Precision::F32,
         }
+    }
+
+    /// The same in `precision`.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 }
 
@@ -45,6 +66,15 @@ pub struct Norm {
     pub eps: f32,
     /// Whether SiLU follows.
     pub silu: bool,
+}
+
+/// What a hypernetwork needs to know besides its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HyperLayers {
+    /// Matrices applied in a row, `K`.
+    pub count: usize,
+    /// How the linear layers multiply.
+    pub precision: Precision,
 }
 
 /// Operations with a body of their own on some devices.
@@ -93,13 +123,14 @@ pub trait FusedOps: Backend {
         composed::rms_norm::<Self>(x, g)
     }
 
-    /// See [`hyper_layer`].
-    fn hyper_layer_last(
-        v: FloatTensor<Self>,
-        h: FloatTensor<Self>,
-        s: FloatTensor<Self>,
+    /// See [`hypernet`].
+    fn hypernet_nhwc(
+        x: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
+        layers: HyperLayers,
     ) -> FloatTensor<Self> {
-        composed::hyper_layer::<Self>(v, h, s)
+        composed::hypernet::<Self>(x, z, parameters, layers)
     }
 
     /// See [`linear_attention`]; `qkv` is `[B, N, 3 * heads * d]`.
@@ -155,14 +186,15 @@ pub(crate) trait FusedGradients: FusedOps {
         composed::rms_norm_backward::<Self>(x, g, grad)
     }
 
-    /// Gradients of `v`, `h` and `s`.
-    fn hyper_layer_last_backward(
-        v: FloatTensor<Self>,
-        h: FloatTensor<Self>,
-        s: FloatTensor<Self>,
+    /// Gradients of `x`, `z` and `parameters`.
+    fn hypernet_nhwc_backward(
+        x: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        layers: HyperLayers,
     ) -> [FloatTensor<Self>; 3] {
-        composed::hyper_layer_backward::<Self>(v, h, s, grad)
+        composed::hypernet_backward::<Self>(x, z, parameters, grad, layers)
     }
 
     /// Gradient of `qkv`.
@@ -280,21 +312,38 @@ pub fn rms_norm(x: Tensor<4>, g: Tensor<1>) -> Tensor<4> {
     ))
 }
 
-/// `(v v^T + s I) h = v (v . h) + s h` of each row: a matrix of the hypernetwork, never formed.
+/// The hypernetwork (Eq. 12) for every pixel, with matrices of rank one plus a scaled identity that are never
+/// formed:
+///
+/// ```text
+/// h_0 = W_in x + b_in        v_k = P_k z + p_k
+/// h_k = (v_k v_k^T + s_k I) h_{k-1} = v_k (v_k . h_{k-1}) + s_k h_{k-1}
+/// out = W_out h_K + b_out
+/// ```
 ///
 /// # Shapes
-/// - `v`, `h`: `[B, H, W, L]`, `s`: `[1]`; returns `[B, H, W, L]`
+/// - `x`: `[B, H, W, C]`, `z`: `[B, H, W, L]`; returns `[B, H, W, C]`
+/// - `parameters`, one after the other: `W_in [L, C]`, `b_in [L]`, all `P [K, L, L]`, all `p [K, L]`,
+///   `s [K]`, `W_out [C, L]`, `b_out [C]`
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn hyper_layer(v: Tensor<4>, h: Tensor<4>, s: Tensor<1>) -> Tensor<4> {
-    let [batch, height, width, l] = h.dims();
-    assert_shape!(v, [batch, height, width, l]);
-    assert_shape!(s, [1]);
-    Tensor::from_dispatch(Dispatch::hyper_layer_last(
-        v.into_dispatch(),
-        h.into_dispatch(),
-        s.into_dispatch(),
+pub fn hypernet(
+    x: Tensor<4>,
+    z: Tensor<4>,
+    parameters: Tensor<1>,
+    layers: HyperLayers,
+) -> Tensor<4> {
+    let [batch, height, width, c] = x.dims();
+    assert_shape!(z, [batch, height, width, _]);
+    let (l, k) = (z.dims()[3], layers.count);
+    let all = l * c + l + k * (l * l + l + 1) + c * l + c;
+    assert_shape!(parameters, [all]);
+    Tensor::from_dispatch(Dispatch::hypernet_nhwc(
+        x.into_dispatch(),
+        z.into_dispatch(),
+        parameters.into_dispatch(),
+        layers,
     ))
 }
 
@@ -352,13 +401,14 @@ fn over_pixels(
 ///
 /// # Panics
 /// If the channels disagree.
-pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<4> {
+pub fn linear(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, precision: Precision) -> Tensor<4> {
     let [batch, height, width, c_in] = x.dims();
     let [c_out, _] = weight.dims();
     // A 1x1 convolution over one long row of pixels.
     let x = x.reshape([1, 1, batch * height * width, c_in]);
     let weight = weight.reshape([c_out, c_in, 1, 1]);
-    conv2d(x, weight, bias, Window::same(1)).reshape([batch, height, width, c_out])
+    let window = Window::same(1).with_precision(precision);
+    conv2d(x, weight, bias, window).reshape([batch, height, width, c_out])
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
 //! `smd bench`: how fast a config trains and samples on this machine.
 
+mod plot;
+mod timed;
+
+use self::plot::{Picture, PlotFile};
+use self::timed::{Parts, Timed};
 use super::config_source::ConfigSource;
-use crate::machine;
+use crate::device::Kind;
+use crate::{machine, output};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
@@ -10,12 +16,12 @@ use smd::data::{Examples, Images};
 use smd::denoise::KernelConfig;
 use smd::host;
 use smd::noise::NoiseSource;
+use smd::ops::Precision;
 use smd::sampler::{self, SampleConfig};
 use smd::train::Trainer;
 use std::io::{self, Write};
-use std::time::Instant;
 
-/// Measure training and sampling on random images: images/s and peak memory.
+/// Measure training and sampling on random images: images/s, peak memory, time per part of a step.
 ///
 /// Without a config: the preset ddpm-cifar10.
 #[derive(Debug, clap::Args)]
@@ -37,81 +43,194 @@ pub struct BenchArgs {
     /// One JSON object.
     #[arg(long)]
     json: bool,
+    /// Draw where the time of a step goes: FILE.png or FILE.svg. On the CPU, whose parts are counted.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PlotFile>,
 }
 
-pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<()> {
-    let config = configure(&args)?;
-    let examples = random_images(&config);
-    let shape = examples.shape();
-    let mut trainer = Trainer::new(config.clone(), examples, device)?;
-    let mut train = Vec::new();
-    for _ in 0..=args.steps {
-        let started = Instant::now();
-        trainer.train_step()?;
-        train.push(started.elapsed().as_secs_f64());
+/// `kind` is that of `device`.
+pub fn run(args: BenchArgs, kind: Kind, device: &Device) -> anyhow::Result<()> {
+    let (config, name) = configure(&args)?;
+    if let Some(plot) = &args.plot {
+        can_plot(kind)?;
+        output::check_beside(plot.path())?;
     }
-    let train_peak = machine::peak_memory_bytes();
-
-    let model = trainer.model(None);
-    let parameters = trainer.parameters();
-    drop(trainer);
-    let noise = NoiseSource::new(0, (0..args.batch as u64).collect(), device);
-    // Each timed chain has as many steps as it takes to forget its start: two.
-    const CHAIN: usize = 2;
-    let chain = SampleConfig {
-        steps: CHAIN,
-        ..config.sample.clone()
-    };
-    let mut sample = Vec::new();
-    for _ in 0..=args.steps {
-        let started = Instant::now();
-        host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
-        sample.push(started.elapsed().as_secs_f64() / CHAIN as f64);
+    let measured = Measured::measure(config, args.steps, kind, device)?;
+    if let Some(plot) = &args.plot {
+        plot.write(&measured.picture(&name, &args.source.settings))?;
     }
-    let rate =
-        |seconds: Vec<f64>| args.batch as f64 / median(seconds.into_iter().skip(1).collect());
-    let (train_rate, sample_rate) = (rate(train), rate(sample));
     let mut out = io::stdout().lock();
     if args.json {
-        let object = json!({
-            "train_images_per_s": train_rate,
-            "sample_images_per_s": sample_rate,
-            "train_peak_bytes": train_peak,
-            "parameters": parameters,
-            "batch": args.batch,
-            "smd": matches!(config.kernel, KernelConfig::SoftMixture(_)),
-            "machine": machine::describe(),
-        });
-        writeln!(out, "{object}")?;
+        writeln!(out, "{}", measured.to_json())?;
     } else {
-        writeln!(out, "machine     {}", machine::describe())?;
-        writeln!(out, "parameters  {parameters}")?;
-        writeln!(
-            out,
-            "training    {train_rate:.2} images/s at batch {}",
-            args.batch
-        )?;
-        writeln!(
-            out,
-            "sampling    {sample_rate:.2} images/s through one step"
-        )?;
-        if let Some(peak) = train_peak {
-            writeln!(
-                out,
-                "memory      {:.2} GB at its peak in training",
-                peak as f64 / 1e9
-            )?;
-        }
+        measured.print(&mut out)?;
     }
     Ok(())
 }
 
-fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
+/// Other devices run on their own: all of their time would be "everything else".
+fn can_plot(kind: Kind) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        kind == Kind::Cpu,
+        "--plot draws the parts of a step, which are counted on the device cpu alone, not on {kind}; \
+         leave out --plot or --device {kind}"
+    );
+    Ok(())
+}
+
+/// What a config costs on this machine.
+struct Measured {
+    kind: Kind,
+    config: RunConfig,
+    parameters: usize,
+    /// Peak of the process when training ends, where the system tells.
+    train_peak: Option<u64>,
+    train: Parts,
+    sample: Parts,
+}
+
+impl Measured {
+    fn measure(
+        config: RunConfig,
+        steps: usize,
+        kind: Kind,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let examples = random_images(&config);
+        let shape = examples.shape();
+        let mut trainer = Trainer::new(config.clone(), examples, device)?;
+        let mut train = Timed::default();
+        for _ in 0..=steps {
+            train.step(|| trainer.train_step().map(drop))?;
+        }
+        let train_peak = machine::peak_memory_bytes();
+
+        let model = trainer.model(None);
+        let parameters = trainer.parameters();
+        drop(trainer);
+        let noise = NoiseSource::new(0, (0..config.train.batch as u64).collect(), device);
+        // Each timed chain has as many steps as it takes to forget its start: two.
+        const CHAIN: usize = 2;
+        let chain = SampleConfig {
+            steps: CHAIN,
+            ..config.sample.clone()
+        };
+        let mut sample = Timed::default();
+        for _ in 0..=steps {
+            sample.step(|| {
+                host::numbers(sampler::sample(&model, &chain, shape, &noise, |_| {}));
+                anyhow::Ok(())
+            })?;
+        }
+        Ok(Self {
+            kind,
+            config,
+            parameters,
+            train_peak,
+            train: train.parts(1),
+            sample: sample.parts(CHAIN),
+        })
+    }
+
+    /// Images a second through one step.
+    fn images_per_s(&self, step: &Parts) -> f64 {
+        self.config.train.batch as f64 / step.seconds
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let mut object = json!({
+            "train_images_per_s": self.images_per_s(&self.train),
+            "sample_images_per_s": self.images_per_s(&self.sample),
+            "train_peak_bytes": self.train_peak,
+            "train_parts_ms": self.train.to_json(),
+            "sample_parts_ms": self.sample.to_json(),
+            "device": self.kind.to_string(),
+            "precision": self.config.precision,
+            "parameters": self.parameters,
+            "batch": self.config.train.batch,
+            "smd": matches!(self.config.kernel, KernelConfig::SoftMixture(_)),
+            "machine": machine::describe(),
+        });
+        if let Some(kernels) = self.kind.kernels() {
+            object["kernels"] = kernels.into();
+        }
+        object
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let [train_rate, sample_rate] = [&self.train, &self.sample].map(|p| self.images_per_s(p));
+        let batch = self.config.train.batch;
+        writeln!(out, "machine     {}", where_it_ran(self.kind))?;
+        writeln!(out, "parameters  {}", self.parameters)?;
+        writeln!(out, "training    {train_rate:.2} images/s at batch {batch}")?;
+        writeln!(
+            out,
+            "sampling    {sample_rate:.2} images/s through one step"
+        )?;
+        if let Some(peak) = self.train_peak {
+            let gb = peak as f64 / 1e9;
+            writeln!(out, "memory      {gb:.2} GB at its peak in training")?;
+        }
+        writeln!(out, "\nms of a step          training   sampling")?;
+        let mut row = |name, train, sample| writeln!(out, "{name:<18} {train:11.1} {sample:10.1}");
+        for ((name, train), (_, sample)) in self.train.rows().into_iter().zip(self.sample.rows()) {
+            row(name, train, sample)?;
+        }
+        row("all", self.train.ms(), self.sample.ms())
+    }
+
+    /// Where every millisecond goes; `name` and `settings` say of which config.
+    fn picture(&self, name: &str, settings: &[String]) -> Picture {
+        let kernel = match self.config.kernel {
+            KernelConfig::Gaussian {} => "one Gaussian",
+            KernelConfig::SoftMixture(_) => "SMD",
+            KernelConfig::Mixture(_) => "explicit mixture",
+        };
+        let precision = match self.config.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        let batch = self.config.train.batch;
+        let mut notes = vec![where_it_ran(self.kind)];
+        if !settings.is_empty() {
+            notes.push(format!("with {}", settings.join(", ")));
+        }
+        let step = |what: &str, parts: &Parts, through: &str| plot::Step {
+            heading: format!(
+                "{what}: {:.*} ms a step, {:.1} images/s{through}",
+                plot::decimals(parts.ms()),
+                parts.ms(),
+                self.images_per_s(parts)
+            ),
+            parts: parts.rows(),
+        };
+        Picture {
+            title: format!("{name}, {kernel}, batch {batch}, {precision}"),
+            notes,
+            steps: vec![
+                step("Training", &self.train, ""),
+                step("Sampling", &self.sample, " through one step"),
+            ],
+        }
+    }
+}
+
+/// The machine, and what it computes with: the processor's kernels, or another device.
+fn where_it_ran(kind: Kind) -> String {
+    let what = match kind.kernels() {
+        Some(kernels) => format!("kernels {kernels}"),
+        None => format!("device {kind}"),
+    };
+    format!("{}, {what}", machine::describe())
+}
+
+/// The config to measure, and its name.
+fn configure(args: &BenchArgs) -> anyhow::Result<(RunConfig, String)> {
     let mut source = args.source.clone();
     if source.config.is_none() {
         source.preset.get_or_insert_with(|| "ddpm-cifar10".into());
     }
-    let (mut config, _) = source.read()?;
+    let (mut config, name) = source.read()?;
     anyhow::ensure!(
         args.batch > 0 && args.steps > 0,
         "--batch and --steps must be at least 1"
@@ -125,7 +244,7 @@ fn configure(args: &BenchArgs) -> anyhow::Result<RunConfig> {
     config.train.batch = args.batch;
     config.train.accumulate = 1;
     config.train.warmup_steps = 0;
-    Ok(config)
+    Ok((config, name))
 }
 
 /// Images of the config's size: speed does not depend on what they show.
@@ -157,7 +276,45 @@ fn random_images(config: &RunConfig) -> Examples {
     })
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(kind: Kind) -> Measured {
+        Measured {
+            kind,
+            config: RunConfig::default(),
+            parameters: 1,
+            train_peak: None,
+            train: Parts::default(),
+            sample: Parts::default(),
+        }
+    }
+
+    #[test]
+    fn kernels_are_named_on_the_processor_alone() {
+        let level = smd_kernels::simd::level().name();
+        let cases = [
+            (Kind::Cpu, "cpu", Some(level), format!(", kernels {level}")),
+            (Kind::Cuda, "cuda", None, ", device cuda".into()),
+            (Kind::Wgpu, "wgpu", None, ", device wgpu".into()),
+        ];
+        for (kind, name, kernels, says) in cases {
+            let object = measured(kind).to_json();
+            assert_eq!(object["device"], name);
+            let found = object.get("kernels").and_then(|kernels| kernels.as_str());
+            assert_eq!(found, kernels, "{object}");
+            let mut text = Vec::new();
+            measured(kind).print(&mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.lines().next().unwrap().ends_with(&says), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_whose_parts_are_not_counted_is_not_drawn() {
+        can_plot(Kind::Cpu).unwrap();
+        let message = can_plot(Kind::Cuda).unwrap_err().to_string();
+        assert!(message.contains("not on cuda"), "{message}");
+    }
 }

@@ -25,6 +25,18 @@ pub fn write_beside(
     files::replace(path, write).map_err(|error| cannot_write(path, error))
 }
 
+/// Makes sure that a file can be written beside `path`, before the work that is to fill it.
+///
+/// # Errors
+/// A folder that is missing or cannot be written.
+pub fn check_beside(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    files::check_writable(folder.unwrap_or(Path::new(".")))
+        .map_err(|error| cannot_write(path, error.into()))
+}
+
 /// `error` with the path in front and, where one is known, the way out.
 pub(super) fn cannot_write(path: &Path, error: anyhow::Error) -> anyhow::Error {
     let advice = error.chain().find_map(advice).unwrap_or_default();
@@ -68,11 +80,15 @@ mod tests {
     fn names_a_missing_folder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none").join("a.txt");
-        let message = format!("{:#}", write_beside(&path, |_| Ok(())).unwrap_err());
-        assert!(
-            message.contains("a.txt: its folder does not exist"),
-            "{message}"
-        );
+        for error in [write_beside(&path, |_| Ok(())), check_beside(&path)] {
+            let message = format!("{:#}", error.unwrap_err());
+            assert!(
+                message.contains("a.txt: its folder does not exist"),
+                "{message}"
+            );
+        }
+        check_beside(&folder.path().join("a.txt")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[cfg(unix)]

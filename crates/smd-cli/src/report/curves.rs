@@ -6,6 +6,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::table::short;
+use crate::font::sans_serif;
 
 /// One model's losses.
 pub struct Series<'a> {
@@ -173,7 +174,7 @@ fn draw<Y>(
 where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    let text = ("sans-serif", 16 * FINE).into_font().color(&TEXT);
+    let text = sans_serif(16 * FINE).color(&TEXT);
     let mut chart = ChartBuilder::on(root)
         .margin_top(24 * FINE)
         .margin_right(14 * FINE)

@@ -1,6 +1,7 @@
 //! The command as a user runs it.
 
 mod bad_input;
+mod bench;
 mod resume;
 mod sample;
 
@@ -41,6 +42,14 @@ fn tiny_run(folder: &Path) -> PathBuf {
         .assert()
         .success();
     folder.join("run")
+}
+
+/// What a run logged, a value a line.
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Writes `folder/images` with ten pictures of 8x8 pixels.

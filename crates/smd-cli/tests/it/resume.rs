@@ -1,6 +1,6 @@
 //! A run that is stopped in any way goes on as if it had not been.
 
-use crate::{TINY, assert_says, pictures, refusal, smd, tiny_run};
+use crate::{TINY, assert_says, metrics, pictures, refusal, smd, tiny_run};
 use smd::checkpoint::Checkpoint;
 use std::fs;
 use std::path::Path;
@@ -12,14 +12,9 @@ fn outcome(run: &Path) -> (u64, Vec<u8>, Vec<serde_json::Value>) {
     let checkpoint = Checkpoint::open(run).unwrap();
     let bytes = fs::read(checkpoint.path()).unwrap();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let mut metrics = Vec::new();
-    for line in fs::read_to_string(run.join("metrics.jsonl"))
-        .unwrap()
-        .lines()
-    {
-        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let mut metrics = metrics(run);
+    for line in &mut metrics {
         line.as_object_mut().unwrap().remove("examples_per_s");
-        metrics.push(line);
     }
     (checkpoint.step(), bytes[8 + header..].to_vec(), metrics)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::hyper_layer::tests::numbers;
+use crate::testing::{cases, numbers, sized};
 use proptest::prelude::*;
 
 /// Weights, moments and averages.
@@ -98,11 +98,14 @@ fn check(adam: &Adam, weights: &[f32], grads: &[Vec<f32>], decays: &[f64]) {
     assert!(same, "instruction sets differ");
 }
 
+/// Numbers of the longest case.
+const MOST: usize = if cfg!(miri) { 33 } else { 700 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
     #[test]
     fn steps_and_averages_follow_the_formula(
-        len in prop::sample::select(vec![1_usize, 3, 5, 31, 33, 100, 700]),
+        len in prop::sample::select(sized(vec![1_usize, 3, 5, 31, 33, 100, MOST], vec![1, 3, MOST])),
         steps in 1_usize..6,
         averages in 1_usize..4,
         start in prop::sample::select(vec![1_u64, 2, 1000, 1_000_000]),
@@ -110,12 +113,12 @@ proptest! {
         beta_1 in prop::sample::select(vec![0.0_f32, 0.5, 0.9]),
         scale in prop::sample::select(vec![1.0, 1e-3, 7.0]),
         lr in 1e-5..0.1,
-        weights in prop::collection::vec(-2.0_f32..2.0, 700),
-        grads in prop::collection::vec(-1.0_f32..1.0, 5 * 700),
+        weights in prop::collection::vec(-2.0_f32..2.0, MOST),
+        grads in prop::collection::vec(-1.0_f32..1.0, 5 * MOST),
     ) {
         let adam = Adam { lr, beta_1, weight_decay, scale, step: start, ..ADAM };
         let grads: Vec<Vec<f32>> = grads
-            .chunks(700)
+            .chunks(MOST)
             .take(steps)
             .map(|grad| grad[..len].to_vec())
             .collect();
@@ -124,8 +127,8 @@ proptest! {
 
     #[test]
     fn squares_are_summed_to_rounding_of_f64(
-        len in prop::sample::select(vec![0_usize, 1, 3, 5, 31, 33, 100, 700]),
-        x in prop::collection::vec(-1e30_f32..1e30, 700),
+        len in prop::sample::select(sized(vec![0_usize, 1, 3, 5, 31, 33, 100, MOST], vec![0, 1, 3, MOST])),
+        x in prop::collection::vec(-1e30_f32..1e30, MOST),
     ) {
         let want: f64 = x[..len].iter().map(|&x| f64::from(x).powi(2)).sum();
         for level in simd::available() {
@@ -136,6 +139,7 @@ proptest! {
 
 /// Several chunks and tasks, the last of them short.
 #[test]
+#[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn many_numbers_follow_the_formula() {
     let len = 9 * CHUNK + 77;
     let grads = [numbers(len, 2), numbers(len, 3)];
@@ -178,6 +182,7 @@ fn two_steps_are_those_of_pytorch() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn the_number_of_threads_changes_no_bit() {
     let len = 30 * CHUNK + 5;
     let [weights, grad] = [1, 2].map(|seed| numbers(len, seed));

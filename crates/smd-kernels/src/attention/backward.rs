@@ -8,10 +8,10 @@
 
 use super::BLOCK;
 use super::kernel::{Kernel, parts};
-use super::math::Math;
-use super::panels::{Products, gather, pack, pack_transposed, unpack};
+use super::panels::{add_transposed_times, gather, multiply, pack, pack_transposed, unpack};
 use super::rows::{Rows, RowsMut};
 use crate::product::even_blocks;
+use crate::simd::Vector;
 
 /// One head of one image.
 pub(super) struct Head<'a> {
@@ -49,7 +49,7 @@ impl Kernel for Head<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<V: Products>(mut self, scratch: &mut [f32]) {
+    unsafe fn run<V: Vector>(mut self, scratch: &mut [f32]) {
         let n = 2 * V::LANES;
         let [q_t, g_t, q, g, dq, k, p, ds, logs, dots, factors] =
             parts(scratch, self.parts(V::LANES));
@@ -85,19 +85,19 @@ impl Kernel for Head<'_> {
                 // SAFETY: the caller has the instruction set.
                 unsafe {
                     let mut scores = RowsMut::new(p, keys, wide, wide);
-                    V::multiply(keys_in, q_t, &mut scores, false);
+                    multiply::<V>(keys_in, q_t, &mut scores, false);
                     let mut slopes_of_weights = RowsMut::new(ds, keys, wide, wide);
                     let values_in = self.v.part(from, keys);
-                    V::multiply(values_in, g_t, &mut slopes_of_weights, false);
+                    multiply::<V>(values_in, g_t, &mut slopes_of_weights, false);
                     slopes::<V>(p, ds, logs, dots);
 
                     let p = Rows::new(p, keys, queries, wide);
                     let ds = Rows::new(ds, keys, queries, wide);
                     let add = first > 0;
-                    V::multiply(p, g, &mut self.v_out.part(from, keys), add);
-                    V::multiply(ds, q, &mut self.k_out.part(from, keys), add);
+                    multiply::<V>(p, g, &mut self.v_out.part(from, keys), add);
+                    multiply::<V>(ds, q, &mut self.k_out.part(from, keys), add);
                     gather::<V>(keys_in, d, wide_d, k);
-                    V::add_transposed_times(ds, Rows::new(k, keys, wide_d, wide_d), dq);
+                    add_transposed_times::<V>(ds, Rows::new(k, keys, wide_d, wide_d), dq);
                 }
             }
             // SAFETY: the caller has the instruction set.
@@ -111,7 +111,7 @@ impl Kernel for Head<'_> {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn slopes<V: Math>(p: &mut [f32], ds: &mut [f32], logs: &[f32], dots: &[f32]) {
+unsafe fn slopes<V: Vector>(p: &mut [f32], ds: &mut [f32], logs: &[f32], dots: &[f32]) {
     let queries = logs.len();
     assert!(queries.is_multiple_of(V::LANES) && dots.len() == queries);
     for at in (0..queries).step_by(V::LANES) {
@@ -136,7 +136,7 @@ unsafe fn slopes<V: Math>(p: &mut [f32], ds: &mut [f32], logs: &[f32], dots: &[f
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn product<V: Math>(a: &[f32], b: &[f32]) -> f32 {
+unsafe fn product<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
     // SAFETY: the caller has the instruction set.
     unsafe {
         let mut sums = V::splat(0.0);

@@ -2,10 +2,10 @@
 
 use super::BLOCK;
 use super::kernel::{Kernel, parts};
-use super::math::Math;
-use super::panels::{Products, gather, pack_transposed, scale_rows, unpack};
+use super::panels::{add_transposed_times, gather, multiply, pack_transposed, scale_rows, unpack};
 use super::rows::{Rows, RowsMut};
 use crate::product::even_blocks;
+use crate::simd::Vector;
 
 /// At most [`BLOCK`] queries of one head.
 pub(super) struct Block<'a> {
@@ -45,7 +45,7 @@ impl Kernel for Block<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<V: Products>(mut self, scratch: &mut [f32]) {
+    unsafe fn run<V: Vector>(mut self, scratch: &mut [f32]) {
         let n = 2 * V::LANES;
         let [q_t, scores, values, acc, largest, sums, factors] =
             parts(scratch, self.parts(V::LANES));
@@ -62,7 +62,7 @@ impl Kernel for Block<'_> {
             // SAFETY: the caller has the instruction set.
             unsafe {
                 let mut to = RowsMut::new(scores, keys, wide_q, wide_q);
-                V::multiply(self.k.part(from, keys), q_t, &mut to, false);
+                multiply::<V>(self.k.part(from, keys), q_t, &mut to, false);
                 exponentials::<V>(scores, largest, sums, factors);
                 if from > 0 {
                     scale_rows::<V>(acc, &factors[..queries]);
@@ -70,7 +70,7 @@ impl Kernel for Block<'_> {
                 gather::<V>(self.v.part(from, keys), d, wide_d, values);
                 let weights = Rows::new(scores, keys, queries, wide_q);
                 let values = Rows::new(values, keys, wide_d, wide_d);
-                V::add_transposed_times(weights, values, acc);
+                add_transposed_times::<V>(weights, values, acc);
             }
         }
         for (i, log_sum) in self.log_sums.iter_mut().enumerate() {
@@ -89,7 +89,7 @@ impl Kernel for Block<'_> {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn exponentials<V: Math>(
+unsafe fn exponentials<V: Vector>(
     scores: &mut [f32],
     largest: &mut [f32],
     sums: &mut [f32],

@@ -4,12 +4,9 @@
 //! `n = 2 * LANES`, the last panel padded with zeros. So the inner loops of [`crate::product`] read in
 //! order, whatever the number of columns.
 
-use super::math::Math;
 use super::rows::{Rows, RowsMut};
-use crate::product::{Block, columns_times, even_blocks, rows_times, with_rows};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{Plain, Vector};
+use crate::product::{Block, Whole, columns_times, even_blocks, rows_times, with_rows};
+use crate::simd::{Kernel, Vector};
 use std::hint::black_box;
 
 /// Copies rows of parts of `len` numbers to `[count][parts][wide]`, with zeros after each part.
@@ -57,7 +54,7 @@ pub(crate) unsafe fn scatter<V: Vector>(from: &[f32], wide: usize, len: usize, t
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(crate) unsafe fn pack<V: Math>(rows: Rows, scale: f32, to: &mut [f32]) {
+pub(crate) unsafe fn pack<V: Vector>(rows: Rows, scale: f32, to: &mut [f32]) {
     let n = 2 * V::LANES;
     assert_eq!(to.len(), rows.len().next_multiple_of(n) * rows.count());
     for (panel, to) in to.chunks_exact_mut(rows.count() * n).enumerate() {
@@ -99,7 +96,7 @@ pub(crate) fn pack_transposed(rows: Rows, scale: f32, n: usize, to: &mut [f32]) 
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(crate) unsafe fn unpack<V: Math>(panels: &[f32], scales: &[f32], to: &mut RowsMut) {
+pub(crate) unsafe fn unpack<V: Vector>(panels: &[f32], scales: &[f32], to: &mut RowsMut) {
     let n = 2 * V::LANES;
     assert_eq!(panels.len(), to.len().next_multiple_of(n) * to.count());
     for (panel, from) in panels.chunks_exact(to.count() * n).enumerate() {
@@ -121,7 +118,7 @@ pub(crate) unsafe fn unpack<V: Math>(panels: &[f32], scales: &[f32], to: &mut Ro
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(crate) unsafe fn scale_rows<V: Math>(panels: &mut [f32], factors: &[f32]) {
+pub(crate) unsafe fn scale_rows<V: Vector>(panels: &mut [f32], factors: &[f32]) {
     let n = 2 * V::LANES;
     for panel in panels.chunks_exact_mut(factors.len() * n) {
         for (row, &factor) in panel.chunks_exact_mut(n).zip(factors) {
@@ -136,74 +133,40 @@ pub(crate) unsafe fn scale_rows<V: Math>(panels: &mut [f32], factors: &[f32]) {
     }
 }
 
-/// Products of matrices in panels. Each is compiled once for an instruction set, not once for each use.
+/// `to[r][c] = sum_k a[r][k] * b[k][c]`, or adds it to what is there; `b` is in panels.
+///
+/// Compiled once for an instruction set, not once for each use.
 ///
 /// # Safety
-/// As [`Vector`].
-pub(crate) unsafe trait Products: Math {
-    /// `to[r][c] = sum_k a[r][k] * b[k][c]`, or adds it to what is there; `b` is in panels.
-    ///
-    /// # Safety
-    /// The machine has the instruction set.
-    unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool);
-
-    /// Adds `sum_r a[r][i] * b[r][c]` to `to[i][c]`, which is in panels; `b` has whole panels of
-    /// columns.
-    ///
-    /// # Safety
-    /// The machine has the instruction set.
-    unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]);
-}
-
-// SAFETY: plain code runs everywhere.
-unsafe impl Products for Plain {
-    unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
-        // SAFETY: plain code runs everywhere.
-        unsafe { multiply::<Self, 4>(a, b, to, add) }
-    }
-
-    unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]) {
-        // SAFETY: plain code runs everywhere.
-        unsafe { add_transposed_times::<Self, 4>(a, b, to) }
-    }
-}
-
-macro_rules! products {
-    ($vector:ty, $rows:literal, $features:literal) => {
-        // SAFETY: the caller has the instruction set, whose features these are.
-        #[cfg(target_arch = "x86_64")]
-        unsafe impl Products for $vector {
-            #[target_feature(enable = $features)]
-            unsafe fn multiply(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
-                // SAFETY: the caller's.
-                unsafe { multiply::<Self, $rows>(a, b, to, add) }
-            }
-
-            #[target_feature(enable = $features)]
-            unsafe fn add_transposed_times(a: Rows, b: Rows, to: &mut [f32]) {
-                // SAFETY: the caller's.
-                unsafe { add_transposed_times::<Self, $rows>(a, b, to) }
-            }
-        }
-    };
-}
-products!(Avx2, 6, "avx2,fma");
-products!(Avx512, 12, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
-
-/// [`Products::multiply`].
-///
-/// # Safety
-/// The machine has the instruction set of `V`, with registers for `M` rows.
+/// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn multiply<V: Vector, const M: usize>(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
-    let n = 2 * V::LANES;
-    assert_eq!(a.count(), to.count());
-    assert_eq!(b.len(), to.len().next_multiple_of(n) * a.len());
-    for (panel, b) in b.chunks_exact(a.len() * n).enumerate() {
-        for (from, count) in even_blocks(a.count(), M) {
-            let place = [from, panel * n];
-            // SAFETY: the caller has the instruction set.
-            unsafe { with_rows!(count, multiply_tile::<V>(a, b, to, place, add)) };
+pub(crate) unsafe fn multiply<V: Vector>(a: Rows, b: &[f32], to: &mut RowsMut, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { V::call(Multiply { a, b, to, add }) }
+}
+
+struct Multiply<'a, 'r> {
+    a: Rows<'a>,
+    b: &'a [f32],
+    to: &'a mut RowsMut<'r>,
+    add: bool,
+}
+
+impl Kernel for Multiply<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { a, b, to, add } = self;
+        let n = 2 * V::LANES;
+        assert_eq!(a.count(), to.count());
+        assert_eq!(b.len(), to.len().next_multiple_of(n) * a.len());
+        for (panel, b) in b.chunks_exact(a.len() * n).enumerate() {
+            for (from, count) in even_blocks(a.count(), V::ROWS) {
+                let place = [from, panel * n];
+                // SAFETY: the caller has the instruction set.
+                unsafe { with_rows!(count, multiply_tile::<V>(a, b, to, place, add)) };
+            }
         }
     }
 }
@@ -229,7 +192,7 @@ unsafe fn multiply_tile<V: Vector, const M: usize>(
         // A stride that the compiler knows the origin of is derived again for each row and step, with
         // divisions.
         let stride = black_box(a.stride());
-        rows_times(a.at(0), stride, b.as_ptr(), a.len(), &mut block);
+        block = rows_times::<V, Whole, M>(a.at(0), stride, b.as_ptr(), a.len(), block);
         for (m, mut sums) in block.into_iter().enumerate() {
             let row = &mut to.row(from + m)[column..];
             let (low, high) = row.split_at_mut(row.len().min(V::LANES));
@@ -243,20 +206,38 @@ unsafe fn multiply_tile<V: Vector, const M: usize>(
     }
 }
 
-/// [`Products::add_transposed_times`].
+/// Adds `sum_r a[r][i] * b[r][c]` to `to[i][c]`, which is in panels; `b` has whole panels of columns.
+///
+/// Compiled once for an instruction set, not once for each use.
 ///
 /// # Safety
-/// The machine has the instruction set of `V`, with registers for `M` rows.
+/// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn add_transposed_times<V: Vector, const M: usize>(a: Rows, b: Rows, to: &mut [f32]) {
-    let n = 2 * V::LANES;
-    assert!(b.len().is_multiple_of(n) && to.len() == a.len() * b.len());
-    for (panel, to) in to.chunks_exact_mut(a.len() * n).enumerate() {
-        let b = b.columns(panel * n, n);
-        for (from, len) in even_blocks(a.len(), M) {
-            let to = &mut to[from * n..][..len * n];
-            // SAFETY: the caller has the instruction set.
-            unsafe { with_rows!(len, add_tile::<V>(a, from, b, to)) };
+pub(crate) unsafe fn add_transposed_times<V: Vector>(a: Rows, b: Rows, to: &mut [f32]) {
+    // SAFETY: the caller's.
+    unsafe { V::call(AddTransposedTimes { a, b, to }) }
+}
+
+struct AddTransposedTimes<'a> {
+    a: Rows<'a>,
+    b: Rows<'a>,
+    to: &'a mut [f32],
+}
+
+impl Kernel for AddTransposedTimes<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let (Self { a, b, to }, n) = (self, 2 * V::LANES);
+        assert!(b.len().is_multiple_of(n) && to.len() == a.len() * b.len());
+        for (panel, to) in to.chunks_exact_mut(a.len() * n).enumerate() {
+            let b = b.columns(panel * n, n);
+            for (from, len) in even_blocks(a.len(), V::ROWS) {
+                let to = &mut to[from * n..][..len * n];
+                // SAFETY: the caller has the instruction set.
+                unsafe { with_rows!(len, add_tile::<V>(a, from, b, to)) };
+            }
         }
     }
 }
@@ -275,7 +256,8 @@ unsafe fn add_tile<V: Vector, const M: usize>(a: Rows, from: usize, b: Rows, to:
     unsafe {
         // From zero, not from what is there: sums of sums round less than one long sum.
         let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-        columns_times(a.at(0), a.stride(), b.at(0), b.stride(), rows, &mut block);
+        let (a, b) = ((a.at(0), a.stride()), (b.at(0), b.stride()));
+        block = columns_times::<V, Whole, M>(a.0, a.1, b.0, b.1, rows, block);
         for (sums, to) in block.into_iter().zip(to.chunks_exact_mut(n)) {
             let (low, high) = to.split_at_mut(V::LANES);
             sums[0].add(V::load(low)).store(low);
@@ -287,6 +269,9 @@ unsafe fn add_tile<V: Vector, const M: usize>(a: Rows, from: usize, b: Rows, to:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::any_numbers;
+    use crate::simd;
+    use crate::testing::sized;
 
     /// `[rows][columns]` of small integers, whose products are exact.
     fn matrix(rows: usize, columns: usize) -> Vec<f32> {
@@ -295,9 +280,56 @@ mod tests {
             .collect()
     }
 
+    /// `a b`, then `a b` added to it, then half of `a b` by way of the transpose of `a`.
+    struct ThreeWays<'a> {
+        a: Rows<'a>,
+        b: Rows<'a>,
+    }
+
+    impl Kernel for ThreeWays<'_> {
+        type Out = [Vec<f32>; 3];
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> Self::Out {
+            let (n, Self { a, b }) = (2 * V::LANES, self);
+            let (rows, depth, columns) = (a.count(), a.len(), b.len());
+            let width = columns.next_multiple_of(n);
+            let mut once = vec![1.0; rows * columns];
+            // SAFETY: the caller has the instruction set.
+            unsafe {
+                let mut panels = any_numbers(width * depth);
+                pack::<V>(b, 1.0, &mut panels);
+                let mut to = RowsMut::new(&mut once, rows, columns, columns);
+                multiply::<V>(a, &panels, &mut to, false);
+                let mut twice = once.clone();
+                let mut to = RowsMut::new(&mut twice, rows, columns, columns);
+                multiply::<V>(a, &panels, &mut to, true);
+
+                let mut turned = any_numbers(rows.next_multiple_of(n) * depth);
+                pack_transposed(a, 1.0, n, &mut turned);
+                let mut a_t = any_numbers(depth * rows);
+                let mut to = RowsMut::new(&mut a_t, depth, rows, rows);
+                unpack::<V>(&turned, &vec![1.0; depth], &mut to);
+                let mut wide_b = any_numbers(depth * width);
+                gather::<V>(b, columns, width, &mut wide_b);
+                let (a_t, wide_b) = (
+                    Rows::new(&a_t, depth, rows, rows),
+                    Rows::new(&wide_b, depth, width, width),
+                );
+                let mut sums = vec![0.0; width * rows];
+                add_transposed_times::<V>(a_t, wide_b, &mut sums);
+                let mut half = any_numbers(rows * columns);
+                let mut to = RowsMut::new(&mut half, rows, columns, columns);
+                unpack::<V>(&sums, &vec![0.5; rows], &mut to);
+                [once, twice, half]
+            }
+        }
+    }
+
     #[test]
     fn products_of_panels_are_those_of_matrices() {
-        for (rows, depth, columns) in [(1, 1, 1), (5, 3, 16), (7, 17, 33), (12, 32, 31)] {
+        let usual = vec![(1, 1, 1), (5, 3, 16), (7, 17, 33), (12, 32, 31)];
+        for (rows, depth, columns) in sized(usual, vec![(1, 1, 1), (5, 3, 17)]) {
             let (a, b) = (matrix(rows, depth), matrix(depth, columns));
             let mut want = vec![0.0; rows * columns];
             for (i, want) in want.iter_mut().enumerate() {
@@ -308,49 +340,12 @@ mod tests {
             }
             let a = Rows::new(&a, rows, depth, depth);
             let b = Rows::new(&b, depth, columns, columns);
-            let width = columns.next_multiple_of(16);
-
-            // SAFETY: plain code runs everywhere.
-            unsafe {
-                let mut panels = vec![f32::NAN; width * depth];
-                pack::<Plain>(b, 1.0, &mut panels);
-                let mut got = vec![1.0; rows * columns];
-                let mut to = RowsMut::new(&mut got, rows, columns, columns);
-                Plain::multiply(a, &panels, &mut to, false);
-                assert_eq!(got, want, "{rows} {depth} {columns}");
-
-                let mut to = RowsMut::new(&mut got, rows, columns, columns);
-                Plain::multiply(a, &panels, &mut to, true);
-                let twice: Vec<f32> = want.iter().map(|x| 2.0 * x).collect();
-                assert_eq!(got, twice, "{rows} {depth} {columns}");
-
-                // The same through the transpose of `a`, as panels, and back.
-                let mut turned = vec![f32::NAN; rows.next_multiple_of(16) * depth];
-                pack_transposed(a, 1.0, 16, &mut turned);
-                let ones = vec![1.0; depth];
-                let mut a_t = vec![f32::NAN; depth * rows];
-                unpack::<Plain>(
-                    &turned,
-                    &ones,
-                    &mut RowsMut::new(&mut a_t, depth, rows, rows),
-                );
-                let mut sums = vec![0.0; width * rows];
-                let a_t = Rows::new(&a_t, depth, rows, rows);
-                let mut wide_b = vec![f32::NAN; depth * width];
-                gather::<Plain>(b, columns, width, &mut wide_b);
-                Plain::add_transposed_times(
-                    a_t,
-                    Rows::new(&wide_b, depth, width, width),
-                    &mut sums,
-                );
-                let halves = vec![0.5; rows];
-                unpack::<Plain>(
-                    &sums,
-                    &halves,
-                    &mut RowsMut::new(&mut got, rows, columns, columns),
-                );
-                let half: Vec<f32> = want.iter().map(|x| 0.5 * x).collect();
-                assert_eq!(got, half, "{rows} {depth} {columns}");
+            for level in simd::available() {
+                let got = simd::run(level, ThreeWays { a, b });
+                for (got, times) in got.iter().zip([1.0, 2.0, 0.5]) {
+                    let want: Vec<f32> = want.iter().map(|x| times * x).collect();
+                    assert_eq!(*got, want, "{level:?} {rows} {depth} {columns}");
+                }
             }
         }
     }

@@ -4,8 +4,9 @@
 //! gives what each output pixel sends to each place of its window, `kH kW C_in` numbers, and each input
 //! pixel then gathers its own.
 
-use super::{Conv2d, Weights, forward};
+use super::{Conv2d, Weights, forward, padded};
 use crate::memory::any_numbers;
+use crate::product::Factors;
 use crate::simd::Level;
 use rayon::prelude::*;
 
@@ -15,7 +16,7 @@ pub(super) fn suits(conv: &Conv2d) -> bool {
 }
 
 /// `out[pixel, ci] = sum over (ky, kx), co of grad[pixel - (ky, kx) + pad, co] w[co, ci, ky, kx]`.
-pub(super) fn grad_input(
+pub(super) fn grad_input<F: Factors>(
     level: Level,
     conv: &Conv2d,
     grad: &[f32],
@@ -33,13 +34,15 @@ pub(super) fn grad_input(
         kernel: [1, 1],
         stride: 1,
         pad: [0; 4],
+        precision: conv.precision,
     };
-    let packed = forward::pack(level, &product, |send, co, _, _| {
+    let packed = forward::pack::<F>(level, &product, |send, co, _, _| {
         let (window, ci) = (send / conv.c_in, send % conv.c_in);
         weights.at(co, ci, window / kw, window % kw)
     });
     let mut sent = any_numbers(conv.batch * height * width * sends);
-    forward::run(level, &product, grad, &packed, &[], &mut sent);
+    let grad = padded::<F>(level, &product, grad);
+    forward::run::<F>(level, &product, &grad, &packed, &[], &mut sent);
     out.par_chunks_mut(conv.size[0] * conv.size[1] * conv.c_in)
         .zip(sent.par_chunks(height * width * sends))
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })

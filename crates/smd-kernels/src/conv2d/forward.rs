@@ -1,48 +1,62 @@
 //! Direct summation: a block of output pixels by two vectors of output channels.
 
 use super::Conv2d;
-use crate::product::{Block, even_blocks, rows_times, with_rows};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{Level, Plain, Vector};
+use crate::product::{Block, Factors, even_blocks, rows_times, with_rows};
+use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
 
 /// Output pixels of a task: they share the packed weights while those are in the cache.
 const TASK_PIXELS: usize = 1024;
 
-/// Weights as the kernel reads them: `[C_out / N][kH][kW * C_in][N]`, the last block padded with
-/// zeros. `at(co, ci, ky, kx)` names a weight.
-pub(super) fn pack(
+/// Words of a row of the window: (column, channel) pairs lie in a row in memory.
+fn run_words<F: Factors>(conv: &Conv2d) -> usize {
+    (conv.kernel[1] * conv.c_in).div_ceil(F::PER_WORD)
+}
+
+/// Weights as the kernel reads them: `[C_out / N][kH][kW * C_in][N]` in words, the last ones of a row
+/// and the last block padded with zeros. `at(co, ci, ky, kx)` names a weight.
+pub(super) fn pack<F: Factors>(
     level: Level,
     conv: &Conv2d,
     at: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
 ) -> Vec<f32> {
     let [kh, kw] = conv.kernel;
-    let n = 2 * level.lanes();
-    let mut packed = vec![0.0; conv.c_out.div_ceil(n) * kh * kw * conv.c_in * n];
+    let (n, run) = (2 * level.lanes(), run_words::<F>(conv));
+    let weight = |co: usize, ky: usize, i: usize| {
+        if i < kw * conv.c_in {
+            at(co, i % conv.c_in, ky, i / conv.c_in)
+        } else {
+            0.0
+        }
+    };
+    let mut packed = vec![0.0; conv.c_out.div_ceil(n) * kh * run * n];
     packed
-        .par_chunks_mut(kh * kw * conv.c_in * n)
+        .par_chunks_mut(kh * run * n)
         .enumerate()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
             for (k, out) in out.chunks_exact_mut(n).enumerate() {
-                let (window, ci) = (k / conv.c_in, k % conv.c_in);
-                for (lane, out) in out.iter_mut().enumerate() {
+                let (ky, i) = (k / run, k % run * F::PER_WORD);
+                let channels = n.min(conv.c_out - block * n);
+                for (lane, out) in out[..channels].iter_mut().enumerate() {
                     let co = block * n + lane;
-                    if co < conv.c_out {
-                        *out = at(co, ci, window / kw, window % kw);
-                    }
+                    let second = if F::PER_WORD > 1 {
+                        weight(co, ky, i + 1)
+                    } else {
+                        0.0
+                    };
+                    *out = F::word(weight(co, ky, i), second);
                 }
             }
         });
     packed
 }
 
-/// Convolves the padded input `x` with packed weights.
-pub(super) fn run(
+/// Convolves the padded input `x`, see [`super::padded`], with packed weights.
+pub(super) fn run<F: Factors>(
     level: Level,
     conv: &Conv2d,
-    x: &[f32],
+    x: &[F::Number],
     packed: &[f32],
     bias: &[f32],
     y: &mut [f32],
@@ -54,30 +68,24 @@ pub(super) fn run(
     let [padded_height, padded_width] = conv.padded_size();
     let image_len = padded_height * padded_width * conv.c_in;
     let min_tasks = if conv.is_small() { usize::MAX } else { 1 };
-    let work = |x: &[f32], corner: [usize; 2], cols: usize, y: &mut [f32]| {
-        let task = Task {
+    let work = |x: &[F::Number], corner: [usize; 2], cols: usize, y: &mut [f32]| {
+        let bias = &whole_bias;
+        let task = Task::<F> {
             conv,
             x,
             packed,
-            bias: &whole_bias,
+            bias,
             corner,
             cols,
         };
-        match level {
-            // SAFETY: the entry of the module checked that the machine has AVX-512.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512(&task, y) },
-            // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2(&task, y) },
-            // SAFETY: plain code runs everywhere.
-            _ => unsafe { task.run::<Plain, 4>(y) },
-        }
+        simd::run(level, Rows { task, y });
     };
     y.par_chunks_mut(height * width * conv.c_out)
-        .zip(x.par_chunks(image_len))
+        .enumerate()
         .with_min_len(min_tasks)
-        .for_each(|(y, x)| {
+        .for_each(|(image, y)| {
+            // To the end: the last word of a row may have a factor behind it, times zero.
+            let x = &x[image * image_len..];
             // Whole rows, or parts of one.
             let rows = (TASK_PIXELS / width).max(1);
             y.par_chunks_mut(rows * width * conv.c_out)
@@ -98,10 +106,10 @@ pub(super) fn run(
 }
 
 /// Some rows of output pixels of one image, or a part of one row.
-struct Task<'a> {
+struct Task<'a, F: Factors> {
     conv: &'a Conv2d,
-    /// The padded image.
-    x: &'a [f32],
+    /// The padded image, and what comes after it.
+    x: &'a [F::Number],
     packed: &'a [f32],
     bias: &'a [f32],
     /// Row and column of the first output pixel.
@@ -110,38 +118,29 @@ struct Task<'a> {
     cols: usize,
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(task: &Task, y: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx512, 12>(y) }
+/// A task and where its results go.
+struct Rows<'a, F: Factors> {
+    task: Task<'a, F>,
+    y: &'a mut [f32],
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(task: &Task, y: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx2, 6>(y) }
-}
+impl<F: Factors> Kernel for Rows<'_, F> {
+    type Out = ();
 
-impl Task<'_> {
-    /// # Safety
-    /// The machine has the instruction set of `V`, with registers for `M` rows.
-    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
     // Few pixels at a time for all channels: their inputs and outputs stay in the first-level cache.
     #[inline(always)]
-    unsafe fn run<V: Vector, const M: usize>(&self, y: &mut [f32]) {
-        let (conv, n) = (self.conv, 2 * V::LANES);
-        let row_len = self.cols * conv.c_out;
-        for (row, y) in y.chunks_exact_mut(row_len).enumerate() {
-            for (first, cols) in even_blocks(self.cols, 3 * M) {
-                for block in 0..conv.c_out.div_ceil(n) {
-                    for (from, len) in even_blocks(cols, M) {
+    unsafe fn run<V: Vector>(self) {
+        let (task, n) = (&self.task, 2 * V::LANES);
+        let (cols, c_out) = (task.cols, task.conv.c_out);
+        for (row, y) in self.y.chunks_exact_mut(cols * c_out).enumerate() {
+            for (first, cols) in even_blocks(cols, 3 * V::ROWS) {
+                for block in 0..c_out.div_ceil(n) {
+                    for (from, len) in even_blocks(cols, V::ROWS) {
                         let from = first + from;
-                        let at = [self.corner[0] + row, self.corner[1] + from];
-                        let y = &mut y[from * conv.c_out..][..len * conv.c_out];
+                        let at = [task.corner[0] + row, task.corner[1] + from];
+                        let y = &mut y[from * c_out..][..len * c_out];
                         // SAFETY: the caller has the instruction set.
-                        unsafe { with_rows!(len, tile::<V>(self, block, at, y)) };
+                        unsafe { with_rows!(len, tile::<V, F>(task, block, at, y)) };
                     }
                 }
             }
@@ -154,22 +153,21 @@ impl Task<'_> {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize>(
-    task: &Task,
+unsafe fn tile<V: Vector, F: Factors, const M: usize>(
+    task: &Task<F>,
     block: usize,
     [oy, ox]: [usize; 2],
     y: &mut [f32],
 ) {
     let (conv, n) = (task.conv, 2 * V::LANES);
-    let [kh, kw] = conv.kernel;
+    let kh = conv.kernel[0];
     let row_len = conv.padded_size()[1] * conv.c_in;
     let step = conv.stride * conv.c_in;
-    // In a row of the window, (column, channel) pairs lie in a row in memory.
-    let run = kw * conv.c_in;
+    let run = run_words::<F>(conv);
     let corner = oy * conv.stride * row_len + ox * step;
     let packed = &task.packed[block * kh * run * n..][..kh * run * n];
     let bias = &task.bias[block * n..][..n];
-    assert!(task.x.len() >= corner + (kh - 1) * row_len + (M - 1) * step + run);
+    assert!(task.x.len() >= corner + (kh - 1) * row_len + (M - 1) * step + run * F::PER_WORD);
     // SAFETY: the caller has the instruction set; the slices cut here and the assertion bound all
     // that is read.
     unsafe {
@@ -177,7 +175,7 @@ unsafe fn tile<V: Vector, const M: usize>(
         for ky in 0..kh {
             let x = task.x.as_ptr().add(corner + ky * row_len);
             let weights = packed.as_ptr().add(ky * run * n);
-            rows_times(x, step, weights, run, &mut sums);
+            sums = rows_times::<V, F, M>(x, step, weights, run, sums);
         }
         let (from, channels) = (block * n, n.min(conv.c_out - block * n));
         let first = channels.min(V::LANES);

@@ -1,4 +1,6 @@
 use super::*;
+use crate::memory::any_numbers;
+use crate::testing::{cases, sized};
 use proptest::prelude::*;
 
 /// A convolution written as its definition, in f64, with all three gradients.
@@ -65,38 +67,124 @@ fn assert_close(got: &[f32], want: &[f64], terms: usize, what: &str) {
     }
 }
 
+/// The numbers a convolution and its gradients start from.
+struct Start {
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    g: Vec<f32>,
+}
+
+impl Start {
+    fn new(conv: &Conv2d, seed: u32) -> Self {
+        Self {
+            x: numbers(conv.input_len(), seed),
+            w: numbers(conv.weight_len(), seed + 1),
+            b: numbers(conv.c_out, seed + 2),
+            g: numbers(conv.output_len(), seed + 3),
+        }
+    }
+
+    /// `y`, and the gradients of `x`, `w` and `b`.
+    fn run(&self, level: Level, conv: &Conv2d) -> [Vec<f32>; 4] {
+        let Self { x, w, b, g } = self;
+        let [mut y, mut dx, mut dw, mut db] = [g, x, w, b].map(|like| any_numbers(like.len()));
+        forward_at(level, conv, x, w, b, &mut y);
+        grad_input_at(level, conv, g, w, &mut dx);
+        grad_weight_at(level, conv, x, g, &mut dw, &mut db);
+        [y, dx, dw, db]
+    }
+
+    fn plain(&self, conv: &Conv2d) -> [Vec<f64>; 4] {
+        let plain = plain(conv, &self.x, &self.w, &self.b, &self.g);
+        [plain.y, plain.x_grad, plain.w_grad, plain.b_grad]
+    }
+}
+
+const NAMES: [&str; 4] = ["y", "gradient of x", "gradient of w", "gradient of b"];
+
+/// Products that each number of a result sums.
+fn terms(conv: &Conv2d) -> [usize; 4] {
+    let window = conv.kernel[0] * conv.kernel[1];
+    let pixels = conv.output_len() / conv.c_out;
+    [window * conv.c_in, window * conv.c_out, pixels, pixels]
+}
+
 fn check(conv: &Conv2d, seed: u32) {
-    let x = numbers(conv.input_len(), seed);
-    let w = numbers(conv.weight_len(), seed + 1);
-    let b = numbers(conv.c_out, seed + 2);
-    let g = numbers(conv.output_len(), seed + 3);
-    let want = plain(conv, &x, &w, &b, &g);
+    let start = Start::new(conv, seed);
+    let want = start.plain(conv);
     for level in simd::available() {
-        let mut y = vec![f32::NAN; g.len()];
-        forward_at(level, conv, &x, &w, &b, &mut y);
-        let window = conv.kernel[0] * conv.kernel[1];
-        assert_close(&y, &want.y, window * conv.c_in, "y");
-        let mut dx = vec![f32::NAN; x.len()];
-        grad_input_at(level, conv, &g, &w, &mut dx);
-        assert_close(&dx, &want.x_grad, window * conv.c_out, "gradient of x");
-        let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; b.len()]);
-        grad_weight_at(level, conv, &x, &g, &mut dw, &mut db);
-        let pixels = g.len() / conv.c_out;
-        assert_close(&dw, &want.w_grad, pixels, "gradient of w");
-        assert_close(&db, &want.b_grad, pixels, "gradient of b");
+        let got = start.run(level, conv);
+        for (i, terms) in terms(conv).into_iter().enumerate() {
+            assert_close(&got[i], &want[i], terms, NAMES[i]);
+        }
+    }
+    check_bf16(conv, &start, &want);
+}
+
+/// Direct sums are those of rounded factors. Winograd's way rounds after its transforms: it is held to the
+/// plain code, which does the same, and to the size that such an error has.
+fn check_bf16(conv: &Conv2d, start: &Start, exact: &[Vec<f64>; 4]) {
+    let conv = &Conv2d {
+        precision: Precision::Bf16,
+        ..*conv
+    };
+    let rounded = |x: &[f32]| -> Vec<f32> {
+        let number = |&x: &f32| f32::from_bits(u32::from(crate::bf16::round(x)) << 16);
+        x.iter().map(number).collect()
+    };
+    let with_rounded = Start {
+        x: rounded(&start.x),
+        w: rounded(&start.w),
+        b: start.b.clone(),
+        g: rounded(&start.g),
+    };
+    let plain = start.run(Level::Portable, conv);
+    let of_rounded = with_rounded.plain(conv);
+    let by_winograd = [
+        winograd::suits(conv),
+        !few_channels::suits(conv) && winograd::suits(&conv.transposed()),
+        winograd::suits(conv),
+        false,
+    ];
+    for level in simd::available() {
+        let got = match level {
+            Level::Portable => plain.clone(),
+            _ => start.run(level, conv),
+        };
+        for (i, terms) in terms(conv).into_iter().enumerate() {
+            let what = format!("{} in bf16 at {level:?}", NAMES[i]);
+            if i == 3 {
+                // Nothing is multiplied.
+                assert_close(&got[i], &exact[i], terms, &what);
+            } else if by_winograd[i] {
+                let plain: Vec<f64> = plain[i].iter().map(|&x| x.into()).collect();
+                assert_close(&got[i], &plain, terms, &what);
+                let squares = got[i]
+                    .iter()
+                    .zip(&exact[i])
+                    .map(|(&g, e)| (f64::from(g) - e).powi(2));
+                let rms = (squares.sum::<f64>() / got[i].len() as f64).sqrt();
+                // Numbers within 1, each factor off by at most 2^-9 of itself.
+                let bound = 2.0_f64.powi(-9) * (terms as f64).sqrt();
+                assert!(rms < bound, "{what}: off by {rms}, not {bound}");
+            } else {
+                assert_close(&got[i], &of_rounded[i], terms, &what);
+            }
+        }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
     #[test]
     fn values_and_gradients_follow_the_definition(
         batch in 1_usize..3,
-        height in prop::sample::select(vec![1_usize, 2, 5, 7, 28]),
-        width in prop::sample::select(vec![1_usize, 2, 7, 13]),
-        c_in in prop::sample::select(vec![1_usize, 3, 5, 31, 33]),
-        c_out in prop::sample::select(vec![1_usize, 3, 32, 33, 100]),
-        kernel in prop::sample::select(vec![1_usize, 3, 7]),
+        height in prop::sample::select(sized(vec![1_usize, 2, 5, 7, 28], vec![1, 2])),
+        width in prop::sample::select(sized(vec![1_usize, 2, 7, 13], vec![1, 3])),
+        c_in in prop::sample::select(sized(vec![1_usize, 3, 5, 31, 33], vec![1, 3])),
+        c_out in prop::sample::select(sized(vec![1_usize, 3, 32, 33, 100], vec![1, 3, 17])),
+        kernel in prop::sample::select(sized(vec![1_usize, 3, 7], vec![1, 3])),
         stride in 1_usize..3,
         lopsided in any::<bool>(),
         seed in 0_u32..1000,
@@ -111,6 +199,7 @@ proptest! {
             kernel: [kernel, kernel],
             stride,
             pad: [before, pad, before, pad],
+            precision: Precision::F32,
         };
         check(&conv, seed);
     }
@@ -120,12 +209,14 @@ proptest! {
 #[test]
 fn every_way_to_cut_the_work_follows_the_definition() {
     let same = [1; 4];
-    for (batch, size, c_in, c_out, pad) in [
+    let usual = vec![
         (1, [18, 18], 128, 40, same),
         (17, [5, 3], 16, 72, same),
         (9, [10, 10], 256, 16, same),
         (2, [7, 6], 20, 33, [0, 2, 2, 0]),
-    ] {
+    ];
+    let small = vec![(1, [1, 1], 16, 16, same)];
+    for (batch, size, c_in, c_out, pad) in sized(usual, small) {
         let conv = Conv2d {
             batch,
             size,
@@ -134,50 +225,50 @@ fn every_way_to_cut_the_work_follows_the_definition() {
             kernel: [3, 3],
             stride: 1,
             pad,
+            precision: Precision::F32,
         };
         assert!(winograd::suits(&conv));
         check(&conv, 7);
     }
-    // The matrix product: one long row of pixels.
+}
+
+/// One long row of pixels.
+#[test]
+fn a_matrix_product_follows_the_definition() {
     let linear = Conv2d {
         batch: 1,
-        size: [1, 777],
-        c_in: 70,
-        c_out: 90,
+        size: [1, sized(777, 5)],
+        c_in: sized(70, 3),
+        c_out: sized(90, 17),
         kernel: [1, 1],
         stride: 1,
         pad: [0; 4],
+        precision: Precision::F32,
     };
     check(&linear, 8);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn the_number_of_threads_changes_no_bit() {
-    let conv = Conv2d {
-        batch: 3,
-        size: [18, 18],
-        c_in: 128,
-        c_out: 72,
-        kernel: [3, 3],
-        stride: 1,
-        pad: [1; 4],
-    };
-    let (x, w) = (numbers(conv.input_len(), 1), numbers(conv.weight_len(), 2));
-    let (b, g) = (numbers(conv.c_out, 3), numbers(conv.output_len(), 4));
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
-            let (mut y, mut dx) = (vec![0.0; g.len()], vec![0.0; x.len()]);
-            let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
-            forward(&conv, &x, &w, &b, &mut y);
-            grad_input(&conv, &g, &w, &mut dx);
-            grad_weight(&conv, &x, &g, &mut dw, &mut db);
-            [y, dx, dw, db]
-        })
-    };
-    assert_eq!(run(1), run(2));
-    assert_eq!(run(1), run(5));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let conv = Conv2d {
+            batch: 3,
+            size: [18, 18],
+            c_in: 128,
+            c_out: 72,
+            kernel: [3, 3],
+            stride: 1,
+            pad: [1; 4],
+            precision,
+        };
+        let start = Start::new(&conv, 1);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.build().unwrap();
+            pool.install(|| start.run(simd::level(), &conv))
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(5));
+    }
 }

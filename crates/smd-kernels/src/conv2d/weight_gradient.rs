@@ -4,14 +4,14 @@
 //! In a row of the window, (column, channel) pairs lie in a row in memory, so each row of the window is
 //! one product of matrices: the inputs under it, pixel by pixel, with the output's gradient. A task
 //! has a share of the pixels and 64 output channels; its sums lie in its own memory, and the shares
-//! are added in order, so that the result does not depend on who computed what.
+//! are added in order, so that the result does not depend on who computed what. Factors in pairs are
+//! those of two neighbouring pixels.
 
 use super::Conv2d;
-use crate::product::{Block, columns_times, even_blocks, with_rows};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{Level, Plain, Vector};
+use crate::product::{Columns, Factors, Strided};
+use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Output channels of a task: whole blocks for every instruction set.
 pub(super) const TASK_CHANNELS: usize = 64;
@@ -21,11 +21,17 @@ pub(super) const TASKS: usize = 8;
 
 /// Pixels of a run: their inputs and gradients stay in the first-level cache while all sums take
 /// them in.
-const RUN: usize = 64;
+const RUN: usize = 32;
 
 /// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`; `x` is
 /// padded.
-pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_out: &mut [f32]) {
+pub(super) fn run<F: Factors>(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    grad: &[f32],
+    weight_out: &mut [f32],
+) {
     let n = 2 * level.lanes();
     let runs = Runs::of(conv);
     let ranges = conv.c_out.div_ceil(TASK_CHANNELS);
@@ -39,26 +45,19 @@ pub(super) fn run(level: Level, conv: &Conv2d, x: &[f32], grad: &[f32], weight_o
             let (share, range) = (i / ranges, i % ranges);
             let channel = range * TASK_CHANNELS;
             let channels = TASK_CHANNELS.min(conv.c_out - channel);
-            let mut task = Task {
+            let mut sums = vec![0.0; channels.div_ceil(n) * kh * row * n];
+            let task = Task {
                 conv,
                 x,
                 grad,
                 runs: [share, share + 1].map(|s| s * runs.count() / shares),
                 channel,
                 channels,
-                sums: vec![0.0; channels.div_ceil(n) * kh * row * n],
+                sums: &mut sums,
+                factors: PhantomData::<F>,
             };
-            match level {
-                // SAFETY: the entry of the module checked that the machine has AVX-512.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512(&mut task) },
-                // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2(&mut task) },
-                // SAFETY: plain code runs everywhere.
-                _ => unsafe { task.run::<Plain, 4>() },
-            }
-            task.sums
+            simd::run(level, task);
+            sums
         })
         .collect();
 
@@ -158,22 +157,8 @@ impl Runs {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(task: &mut Task) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx512, 12>() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(task: &mut Task) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx2, 6>() }
-}
-
 /// Some pixels and some output channels.
-struct Task<'a> {
+struct Task<'a, F> {
     conv: &'a Conv2d,
     /// Padded.
     x: &'a [f32],
@@ -183,106 +168,49 @@ struct Task<'a> {
     channel: usize,
     channels: usize,
     /// `[channels / N][kH][kW * C_in][N]`.
-    sums: Vec<f32>,
+    sums: &'a mut [f32],
+    factors: PhantomData<F>,
 }
 
-impl Task<'_> {
-    /// # Safety
-    /// The machine has the instruction set of `V`, with registers for `M` rows.
-    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+impl<F: Factors> Kernel for Task<'_, F> {
+    type Out = ();
+
     #[inline(always)]
-    unsafe fn run<V: Vector, const M: usize>(&mut self) {
+    unsafe fn run<V: Vector>(self) {
         let (conv, n) = (self.conv, 2 * V::LANES);
         let [padded_height, padded_width] = conv.padded_size();
         let [kh, kw] = conv.kernel;
         let row_len = kw * conv.c_in;
         let runs = Runs::of(conv);
-        let whole = self.channels.is_multiple_of(n);
-        let g_stride = if whole {
-            conv.c_out
-        } else {
-            self.channels.next_multiple_of(n)
-        };
-        let mut padded = vec![0.0; if whole { 0 } else { RUN * g_stride }];
+        let wide = self.channels.next_multiple_of(n);
+        // Words of the gradients and of the inputs under a row of the window, where they are copied.
+        let (mut grad_words, mut x_words) = (Vec::new(), Vec::new());
         for i in self.runs[0]..self.runs[1] {
             let (image, oy, ox, count) = runs.get(i);
             let pixel = (image * runs.height + oy) * runs.width + ox;
-            let mut grad = &self.grad[pixel * conv.c_out + self.channel..];
-            if !whole {
-                for (to, from) in padded
-                    .chunks_exact_mut(g_stride)
-                    .zip(grad.chunks(conv.c_out))
-                    .take(count)
-                {
-                    to[..self.channels].copy_from_slice(&from[..self.channels]);
-                }
-                grad = &padded;
-            }
-            let blocks = self.sums.chunks_exact_mut(kh * row_len * n).enumerate();
-            for (block, sums) in blocks {
-                for (ky, sums) in sums.chunks_exact_mut(row_len * n).enumerate() {
-                    let corner = (image * padded_height + oy * conv.stride + ky) * padded_width
-                        + ox * conv.stride;
-                    let product = Product {
-                        x: &self.x[corner * conv.c_in..],
-                        x_stride: conv.stride * conv.c_in,
-                        grad: &grad[block * n..],
-                        g_stride,
-                        count,
-                    };
-                    for (from, len) in even_blocks(row_len, M) {
-                        let sums = &mut sums[from * n..][..len * n];
-                        // SAFETY: the caller has the instruction set.
-                        unsafe { with_rows!(len, add_products::<V>(&product, from, sums)) };
-                    }
+            let grad = Strided {
+                values: &self.grad[pixel * conv.c_out + self.channel..],
+                stride: conv.c_out,
+                count,
+            };
+            // SAFETY: the caller has the instruction set.
+            let grad = unsafe { grad.words::<V, F>(self.channels, true, &mut grad_words) };
+            for ky in 0..kh {
+                let corner = (image * padded_height + oy * conv.stride + ky) * padded_width
+                    + ox * conv.stride;
+                let x = Strided {
+                    values: &self.x[corner * conv.c_in..],
+                    stride: conv.stride * conv.c_in,
+                    count,
+                };
+                // SAFETY: the caller has the instruction set.
+                let x = unsafe { x.words::<V, F>(row_len, false, &mut x_words) };
+                for block in 0..wide / n {
+                    let sums = &mut self.sums[(block * kh + ky) * row_len * n..][..row_len * n];
+                    // SAFETY: the caller has the instruction set.
+                    unsafe { Columns::of(&x, &grad, block * n).add_to::<V, F>(row_len, sums) };
                 }
             }
-        }
-    }
-}
-
-/// Inputs and gradients of some pixels.
-pub(super) struct Product<'a> {
-    pub x: &'a [f32],
-    pub x_stride: usize,
-    pub grad: &'a [f32],
-    pub g_stride: usize,
-    pub count: usize,
-}
-
-/// Adds the products of the `M` columns of `x` from `from` to `sums`, `[M][N]`.
-///
-/// # Safety
-/// The machine has the instruction set of `V`.
-#[inline(always)]
-pub(super) unsafe fn add_products<V: Vector, const M: usize>(
-    product: &Product,
-    from: usize,
-    sums: &mut [f32],
-) {
-    let (n, last) = (2 * V::LANES, product.count - 1);
-    assert!(sums.len() == M * n);
-    assert!(product.x.len() >= last * product.x_stride + from + M);
-    assert!(product.grad.len() >= last * product.g_stride + n);
-    // SAFETY: the asserted lengths hold all that is read and written.
-    unsafe {
-        let sums = sums.as_mut_ptr();
-        let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-        for (m, block) in block.iter_mut().enumerate() {
-            let row = sums.add(m * n);
-            *block = [V::read(row), V::read(row.add(V::LANES))];
-        }
-        columns_times(
-            product.x.as_ptr().add(from),
-            product.x_stride,
-            product.grad.as_ptr(),
-            product.g_stride,
-            product.count,
-            &mut block,
-        );
-        for (m, row) in block.into_iter().enumerate() {
-            row[0].write(sums.add(m * n));
-            row[1].write(sums.add(m * n + V::LANES));
         }
     }
 }

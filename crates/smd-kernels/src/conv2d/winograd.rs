@@ -15,19 +15,19 @@ mod weight_gradient;
 pub(super) use weight_gradient::grad_weight;
 
 use super::{Conv2d, Weights};
-use crate::product::{Block, even_blocks, rows_times, with_rows};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{Level, Plain, Vector};
+use crate::memory::with_scratch;
+use crate::product::{Block, Factors, even_blocks, rows_times, with_rows};
+use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
-use std::cell::RefCell;
-use transform::{OutputPlace, Patch, input_tile, output_tile};
+use std::marker::PhantomData;
+use transform::{InRow, OutputPlace, Patch, input_tile, output_tile};
 
 /// Places of a transformed tile.
 const PLACES: usize = 16;
 
-/// Numbers of transformed input that one task holds: a quarter of a second-level cache of 2 MiB.
-const TASK_NUMBERS: usize = 1 << 17;
+/// Numbers of transformed input that one task holds: with the products and the weights of one place they
+/// fit into a second-level cache of 512 KiB.
+const TASK_NUMBERS: usize = 3 << 15;
 
 /// Whether a convolution is one that this file does, and does faster than direct summation. It must
 /// not depend on the batch: an image's result may not.
@@ -44,10 +44,10 @@ fn tiles(conv: &Conv2d) -> [usize; 2] {
     conv.output_size().map(|n| n.div_ceil(2))
 }
 
-/// Numbers between two tiles of the transformed input: whole vectors, and never a multiple of 512 bytes,
-/// a stride at which rows share few places of the first-level cache.
-fn tile_stride(c_in: usize, lanes: usize) -> usize {
-    let whole = c_in.next_multiple_of(lanes);
+/// Words between two tiles of `channels` words: whole vectors, and never a multiple of 512 bytes, a
+/// stride at which rows share few places of the first-level cache.
+fn tile_stride(channels: usize, lanes: usize) -> usize {
+    let whole = channels.next_multiple_of(lanes);
     if whole.is_multiple_of(128) {
         whole + 16
     } else {
@@ -55,10 +55,10 @@ fn tile_stride(c_in: usize, lanes: usize) -> usize {
     }
 }
 
-/// Numbers between two places: an odd number of cache lines. A tile is written to and read from sixteen
+/// Words between two places: an odd number of cache lines. A tile is written to and read from sixteen
 /// places at once; at multiples of 4096 bytes all would share one set of the first-level cache.
-fn place_stride(numbers: usize) -> usize {
-    16 * (numbers.div_ceil(16) | 1)
+fn place_stride(words: usize) -> usize {
+    16 * (words.div_ceil(16) | 1)
 }
 
 /// Whole images, or rows of tiles of one image: what one task computes.
@@ -79,23 +79,8 @@ fn share(conv: &Conv2d) -> Share {
     Share { images, rows }
 }
 
-thread_local! {
-    /// Scratch memory of a thread, reused from call to call.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `work` with `len` numbers of any value.
-fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < len {
-            scratch.resize(len, 0.0);
-        }
-        work(&mut scratch[..len])
-    })
-}
-
 /// `y = conv(x, weights) + bias`; `bias` may be empty.
-pub(super) fn forward(
+pub(super) fn forward<F: Factors>(
     level: Level,
     conv: &Conv2d,
     x: &[f32],
@@ -105,7 +90,7 @@ pub(super) fn forward(
 ) {
     let lanes = level.lanes();
     let n = 2 * lanes;
-    let packed = transform::pack_weights(level, conv, weights);
+    let packed = transform::pack_weights::<F>(level, conv, weights);
     let mut whole_bias = vec![0.0; conv.c_out.div_ceil(n) * n];
     whole_bias[..bias.len()].copy_from_slice(bias);
     let (share, [_, width]) = (share(conv), conv.output_size());
@@ -118,16 +103,11 @@ pub(super) fn forward(
             packed: &packed,
             bias: &whole_bias,
             first_row,
+            factors: PhantomData::<F>,
         };
-        with_scratch(task.scratch_len(y, lanes), |scratch| match level {
-            // SAFETY: the entry of the module checked that the machine has AVX-512.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512(&task, y, scratch) },
-            // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2(&task, y, scratch) },
-            // SAFETY: plain code runs everywhere.
-            _ => unsafe { task.run::<Plain, 4>(y, scratch) },
+        let scratch_len = task.scratch_len(y, lanes);
+        with_scratch(scratch_len, |scratch| {
+            simd::run(level, Tiles { task, y, scratch })
         });
     };
     y.par_chunks_mut(share.images * y_image)
@@ -144,22 +124,8 @@ pub(super) fn forward(
         });
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(task: &Task, y: &mut [f32], scratch: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx512, 12>(y, scratch) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(task: &Task, y: &mut [f32], scratch: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx2, 6>(y, scratch) }
-}
-
 /// Some whole images, or some rows of tiles of one.
-struct Task<'a> {
+struct Task<'a, F> {
     conv: &'a Conv2d,
     x: &'a [f32],
     /// See [`transform::pack_weights`].
@@ -167,9 +133,10 @@ struct Task<'a> {
     bias: &'a [f32],
     /// The first row of tiles.
     first_row: usize,
+    factors: PhantomData<F>,
 }
 
-impl Task<'_> {
+impl<F: Factors> Task<'_, F> {
     /// Images, and rows and columns of tiles in each, of a task that writes `y`.
     fn tiles(&self, y: &[f32]) -> [usize; 3] {
         let conv = self.conv;
@@ -181,7 +148,7 @@ impl Task<'_> {
     /// Transformed inputs of all tiles, and the products of one block.
     fn scratch_len(&self, y: &[f32], lanes: usize) -> usize {
         let count: usize = self.tiles(y).iter().product();
-        let rows = [tile_stride(self.conv.c_in, lanes), 2 * lanes];
+        let rows = [self.stride(lanes), 2 * lanes];
         PLACES
             * rows
                 .map(|row| place_stride(count * row))
@@ -189,45 +156,65 @@ impl Task<'_> {
                 .sum::<usize>()
     }
 
-    /// # Safety
-    /// The machine has the instruction set of `V`, with registers for `M` rows.
-    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    /// Words between two tiles of the transformed input.
+    fn stride(&self, lanes: usize) -> usize {
+        tile_stride(self.words(), lanes)
+    }
+
+    /// Words of one place of a tile of the transformed input.
+    fn words(&self) -> usize {
+        self.conv.c_in.div_ceil(F::PER_WORD)
+    }
+}
+
+/// A task, where its results go, and its scratch memory.
+struct Tiles<'a, F> {
+    task: Task<'a, F>,
+    y: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl<F: Factors> Kernel for Tiles<'_, F> {
+    type Out = ();
+
     #[inline(always)]
-    unsafe fn run<V: Vector, const M: usize>(&self, y: &mut [f32], scratch: &mut [f32]) {
-        let (conv, n) = (self.conv, 2 * V::LANES);
-        let [images, rows, cols] = self.tiles(y);
-        let (x_image, y_image) = (self.x.len() / images, y.len() / images);
+    unsafe fn run<V: Vector>(self) {
+        let Self { task, y, scratch } = self;
+        let (conv, n) = (task.conv, 2 * V::LANES);
+        let [images, rows, cols] = task.tiles(y);
+        let (x_image, y_image) = (task.x.len() / images, y.len() / images);
         let width = conv.output_size()[1];
-        let (count, stride) = (images * rows * cols, tile_stride(conv.c_in, V::LANES));
+        let (count, stride) = (images * rows * cols, task.stride(V::LANES));
         let (x_place, y_place) = (place_stride(count * stride), place_stride(count * n));
         let (inputs, products) = scratch.split_at_mut(PLACES * x_place);
         for tile in 0..count {
             let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
             let patch = Patch {
-                x: &self.x[image * x_image..][..x_image],
+                x: &task.x[image * x_image..][..x_image],
                 size: conv.size,
                 channels: conv.c_in,
-                top: (2 * (self.first_row + row)) as isize - conv.pad[0] as isize,
+                top: (2 * (task.first_row + row)) as isize - conv.pad[0] as isize,
                 left: (2 * col) as isize - conv.pad[2] as isize,
             };
             // SAFETY: the caller has the instruction set; there are `count` tiles in each of the 16
             // places of `inputs`.
-            unsafe { input_tile::<V>(&patch, &mut inputs[tile * stride..], x_place) };
+            unsafe { input_tile::<V, InRow<F>>(&patch, &mut inputs[tile * stride..], x_place) };
         }
         for block in 0..conv.c_out.div_ceil(n) {
-            let packed = &self.packed[block * PLACES * conv.c_in * n..][..PLACES * conv.c_in * n];
-            let bias = &self.bias[block * n..][..n];
+            let words = task.words();
+            let packed = &task.packed[block * PLACES * words * n..][..PLACES * words * n];
+            let bias = &task.bias[block * n..][..n];
             // Place by place, so that the weights of one stay in the first-level cache for all tiles.
             for place in 0..PLACES {
                 let product = Product {
                     inputs: &inputs[place * x_place..][..count * stride],
                     stride,
-                    packed: &packed[place * conv.c_in * n..][..conv.c_in * n],
+                    packed: &packed[place * words * n..][..words * n],
                 };
                 let products = &mut products[place * y_place..][..count * n];
-                for (from, len) in even_blocks(count, M) {
+                for (from, len) in even_blocks(count, V::ROWS) {
                     // SAFETY: the caller has the instruction set.
-                    unsafe { with_rows!(len, multiply::<V>(&product, from, products)) };
+                    unsafe { with_rows!(len, multiply::<V, F>(&product, from, products)) };
                 }
             }
             for tile in 0..count {
@@ -252,7 +239,7 @@ struct Product<'a> {
     /// `[tiles][stride]`.
     inputs: &'a [f32],
     stride: usize,
-    /// `[C_in][N]`.
+    /// `[words][N]`.
     packed: &'a [f32],
 }
 
@@ -261,7 +248,7 @@ struct Product<'a> {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn multiply<V: Vector, const M: usize>(
+unsafe fn multiply<V: Vector, F: Factors, const M: usize>(
     product: &Product,
     from: usize,
     products: &mut [f32],
@@ -274,8 +261,8 @@ unsafe fn multiply<V: Vector, const M: usize>(
     // SAFETY: the asserted lengths hold all that is read and written.
     unsafe {
         let mut block: Block<V, M> = [[V::splat(0.0); 2]; M];
-        let (a, b) = (inputs.as_ptr(), product.packed.as_ptr());
-        rows_times(a, product.stride, b, k, &mut block);
+        let (a, b) = (inputs.as_ptr().cast(), product.packed.as_ptr());
+        block = rows_times::<V, F, M>(a, product.stride * F::PER_WORD, b, k, block);
         for (sums, out) in block.into_iter().zip(products.chunks_exact_mut(n)) {
             sums[0].store(out);
             sums[1].store(&mut out[V::LANES..]);

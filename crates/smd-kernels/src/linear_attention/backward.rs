@@ -11,10 +11,10 @@
 use super::RUN;
 use super::forward::{Keys, Statistics, divide, queries};
 use crate::attention::kernel::{Kernel, parts};
-use crate::attention::math::Math;
-use crate::attention::panels::{Products, gather, scale_rows, scatter};
+use crate::attention::panels::{add_transposed_times, gather, multiply, scale_rows, scatter};
 use crate::attention::rows::{Rows, RowsMut};
 use crate::product::even_blocks;
+use crate::simd::Vector;
 
 /// Neighbouring heads of one image.
 pub(super) struct Heads<'a> {
@@ -47,7 +47,7 @@ impl Kernel for Heads<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<V: Products>(mut self, scratch: &mut [f32]) {
+    unsafe fn run<V: Vector>(mut self, scratch: &mut [f32]) {
         let [
             largest,
             sums,
@@ -87,9 +87,9 @@ impl Kernel for Heads<'_> {
                     let square = head * d * wide..(head + 1) * d * wide;
                     let weights = Rows::new(&p[head * wide..], count, d, all);
                     let grad = Rows::new(&g[head * wide..], count, wide, all);
-                    V::add_transposed_times(weights, grad, &mut slopes[square.clone()]);
+                    add_transposed_times::<V>(weights, grad, &mut slopes[square.clone()]);
                     let mut to = RowsMut::new(&mut dp[head * wide..], count, wide, all);
-                    V::multiply(grad.columns(0, d), &turned[square], &mut to, false);
+                    multiply::<V>(grad.columns(0, d), &turned[square], &mut to, false);
                 }
                 through_softmax::<V>(p, dp, wide, self.scale);
                 scatter::<V>(dp, wide, d, &mut self.q_out.part(from, count));
@@ -122,10 +122,10 @@ impl Kernel for Heads<'_> {
                     let square = head * d * wide..(head + 1) * d * wide;
                     let exps = Rows::new(&e[head * wide..], count, d, all);
                     let slope = &slopes[square.clone()];
-                    V::multiply(exps, slope, &mut v_out.columns(head * d, d), false);
+                    multiply::<V>(exps, slope, &mut v_out.columns(head * d, d), false);
                     let values = Rows::new(&v[head * wide..], count, d, all);
                     let mut to = RowsMut::new(&mut dw[head * wide..], count, wide, all);
-                    V::multiply(values, &turned[square], &mut to, false);
+                    multiply::<V>(values, &turned[square], &mut to, false);
                 }
                 centre::<V>(e, dw, means);
                 scatter::<V>(dw, wide, d, &mut k_out);
@@ -163,7 +163,7 @@ fn row_products(a: &[f32], b: &[f32], n: usize, sums: &mut [f32]) {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn through_softmax<V: Math>(p: &[f32], dp: &mut [f32], wide: usize, scale: f32) {
+unsafe fn through_softmax<V: Vector>(p: &[f32], dp: &mut [f32], wide: usize, scale: f32) {
     for (p, dp) in p.chunks_exact(wide).zip(dp.chunks_exact_mut(wide)) {
         // SAFETY: the caller has the instruction set.
         unsafe {
@@ -185,7 +185,7 @@ unsafe fn through_softmax<V: Math>(p: &[f32], dp: &mut [f32], wide: usize, scale
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn centre<V: Math>(e: &[f32], dw: &mut [f32], means: &[f32]) {
+unsafe fn centre<V: Vector>(e: &[f32], dw: &mut [f32], means: &[f32]) {
     let rows = e
         .chunks_exact(means.len())
         .zip(dw.chunks_exact_mut(means.len()));

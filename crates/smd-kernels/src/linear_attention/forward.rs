@@ -2,10 +2,10 @@
 
 use super::RUN;
 use crate::attention::kernel::{Kernel, parts};
-use crate::attention::math::Math;
-use crate::attention::panels::{Products, gather, scale_rows, scatter};
+use crate::attention::panels::{add_transposed_times, gather, multiply, scale_rows, scatter};
 use crate::attention::rows::{Rows, RowsMut};
 use crate::product::even_blocks;
+use crate::simd::Vector;
 
 /// Neighbouring heads of one image.
 pub(super) struct Heads<'a> {
@@ -33,7 +33,7 @@ impl Kernel for Heads<'_> {
     }
 
     #[inline(always)]
-    unsafe fn run<V: Products>(mut self, scratch: &mut [f32]) {
+    unsafe fn run<V: Vector>(mut self, scratch: &mut [f32]) {
         let [largest, sums, run, values, contexts] = parts(scratch, self.parts(V::LANES));
         let (d, all) = (self.d, largest.len());
         let wide = d.next_multiple_of(2 * V::LANES);
@@ -52,7 +52,7 @@ impl Kernel for Heads<'_> {
                 let mut out = self.out.part(from, count);
                 for (head, context) in contexts.chunks_exact(d * wide).enumerate() {
                     let weights = Rows::new(&run[head * wide..], count, d, all);
-                    V::multiply(weights, context, &mut out.columns(head * d, d), false);
+                    multiply::<V>(weights, context, &mut out.columns(head * d, d), false);
                 }
             }
         }
@@ -81,7 +81,7 @@ impl Keys<'_> {
     /// # Safety
     /// The machine has the instruction set of `V`.
     #[inline(always)]
-    pub(super) unsafe fn contexts<V: Products>(
+    pub(super) unsafe fn contexts<V: Vector>(
         &self,
         d: usize,
         statistics: Statistics,
@@ -118,7 +118,7 @@ impl Keys<'_> {
                 for (head, context) in contexts.chunks_exact_mut(d * wide).enumerate() {
                     let weights = Rows::new(&run[head * wide..], count, d, all);
                     let values = Rows::new(&values[head * wide..], count, wide, all);
-                    V::add_transposed_times(weights, values, context);
+                    add_transposed_times::<V>(weights, values, context);
                 }
             }
         }
@@ -139,7 +139,7 @@ pub(super) fn divide(a: f32, x: &mut [f32]) {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn queries<V: Math>(q: Rows, d: usize, wide: usize, to: &mut [f32]) {
+pub(super) unsafe fn queries<V: Vector>(q: Rows, d: usize, wide: usize, to: &mut [f32]) {
     // SAFETY: the caller has the instruction set.
     unsafe {
         gather::<V>(q, d, wide, to);
@@ -171,7 +171,7 @@ pub(super) unsafe fn queries<V: Math>(q: Rows, d: usize, wide: usize, to: &mut [
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn raise<V: Math>(rows: &[f32], largest: &mut [f32]) {
+unsafe fn raise<V: Vector>(rows: &[f32], largest: &mut [f32]) {
     for row in rows.chunks_exact(largest.len()) {
         for (most, x) in largest
             .chunks_exact_mut(V::LANES)
@@ -188,7 +188,7 @@ unsafe fn raise<V: Math>(rows: &[f32], largest: &mut [f32]) {
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-unsafe fn exponentials<V: Math>(rows: &mut [f32], largest: &[f32], sums: &mut [f32]) {
+unsafe fn exponentials<V: Vector>(rows: &mut [f32], largest: &[f32], sums: &mut [f32]) {
     for row in rows.chunks_exact_mut(largest.len()) {
         let channels = largest
             .chunks_exact(V::LANES)

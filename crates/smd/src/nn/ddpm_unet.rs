@@ -275,6 +275,7 @@ impl DdpmUnet {
                 let window = Window {
                     stride: 2,
                     pad: [0, 1, 0, 1],
+                    ..Window::same(3)
                 };
                 let conv = Conv::fan_avg(channels, channels, 1.0, window, init);
                 downsamplers.push(Resample { conv });

@@ -2,7 +2,7 @@
 
 use super::{Init, Linear};
 use crate::error::ConfigError;
-use crate::ops;
+use crate::ops::{self, HyperLayers};
 use burn::module::{Module, Param};
 use burn::tensor::activation::softplus;
 use burn::tensor::{Tensor, assert_shape};
@@ -74,8 +74,8 @@ impl HyperNet {
     /// ```text
     /// W_k = v_k v_k^T + softplus(s_k) I,   v_k = param_projs_k(z_t)
     /// ```
-    /// `W_k h` is evaluated as `v_k (v_k . h) + softplus(s_k) h`, which never forms `W_k`: `O(L)`
-    /// instead of `O(L^2)` memory per pixel, equal to the matrix form up to rounding.
+    /// The matrices are never formed: `O(L)` instead of `O(L^2)` memory per pixel, equal to the matrix form
+    /// up to rounding.
     ///
     /// # Shapes
     /// - `x`: `[B, H, W, C]`, `z_t`: `[B, H, W, L]`; returns `[B, H, W, C]`
@@ -85,13 +85,29 @@ impl HyperNet {
     pub fn forward(&self, x: Tensor<4>, z_t: Tensor<4>) -> Tensor<4> {
         let [batch, height, width, _] = x.dims();
         assert_shape!(z_t, [batch, height, width, _]);
-        let mut h = self.in_proj.forward(x); // [B, H, W, L]
-        let scales = softplus(self.scales.val(), 1.0).split(1, 0); // K x [1]
-        for (param_proj, scale) in self.param_projs.iter().zip(scales) {
-            let v = param_proj.forward(z_t.clone()); // [B, H, W, L]
-            h = ops::hyper_layer(v, h, scale);
-        }
-        self.out_proj.forward(h)
+        let layers = HyperLayers {
+            count: self.param_projs.len(),
+            precision: self.in_proj.precision(),
+        };
+        ops::hypernet(x, z_t, self.parameters(), layers)
+    }
+
+    /// All parameters in the order of [`ops::hypernet`].
+    fn parameters(&self) -> Tensor<1> {
+        let flat = |weight: Tensor<2>| {
+            let len = weight.dims().iter().product::<usize>();
+            weight.reshape([len])
+        };
+        let (in_weight, in_bias) = self.in_proj.parts();
+        let (out_weight, out_bias) = self.out_proj.parts();
+        let projs = self.param_projs.iter().map(Linear::parts);
+        let (weights, biases): (Vec<_>, Vec<_>) = projs.unzip();
+        let mut all = vec![flat(in_weight), in_bias];
+        all.extend(weights.into_iter().map(flat));
+        all.extend(biases);
+        all.push(softplus(self.scales.val(), 1.0));
+        all.extend([flat(out_weight), out_bias]);
+        Tensor::cat(all, 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Initial weights from a seed: parameter `n` of a network is a function of (seed, n).
 
 use crate::noise::{self, Use};
+use crate::ops::Precision;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
@@ -11,6 +12,7 @@ use rand_distr::{Distribution, StandardNormal};
 pub struct Init {
     seed: u64,
     drawn: u64,
+    precision: Precision,
     device: Device,
 }
 
@@ -20,8 +22,19 @@ impl Init {
         Self {
             seed,
             drawn: 0,
+            precision: Precision::F32,
             device: device.clone(),
         }
+    }
+
+    /// The same for layers that multiply in `precision`.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// How the layers multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Uniform in `[-bound, bound]`.

@@ -2,7 +2,7 @@
 
 use super::Init;
 use crate::noise::{self, Use};
-use crate::ops::{self, Norm, Window};
+use crate::ops::{self, Norm, Precision, Window};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
@@ -14,6 +14,8 @@ pub struct Linear {
     weight: Param<Tensor<2>>,
     /// `[C_out]`.
     bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Linear {
@@ -23,13 +25,18 @@ impl Linear {
         Self {
             weight: init.uniform([c_out, c_in], bound),
             bias: Some(init.uniform([c_out], bound)),
+            precision: init.precision(),
         }
     }
 
     /// The same without a bias.
     pub fn without_bias(c_in: usize, c_out: usize, init: &mut Init) -> Self {
         let weight = init.uniform([c_out, c_in], 1.0 / (c_in as f64).sqrt());
-        Self { weight, bias: None }
+        Self {
+            weight,
+            bias: None,
+            precision: init.precision(),
+        }
     }
 
     /// The initialisation of Ho et al.: uniform with variance `scale / mean(C_in, C_out)`, bias 0.
@@ -38,13 +45,14 @@ impl Linear {
         Self {
             weight: init.uniform([c_out, c_in], bound),
             bias: Some(init.constant([c_out], 0.0)),
+            precision: init.precision(),
         }
     }
 
     /// # Shapes
     /// - `x`: `[B, H, W, C_in]`; returns `[B, H, W, C_out]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::linear(x, self.weight.val(), self.bias())
+        ops::linear(x, self.weight.val(), self.bias(), self.precision)
     }
 
     /// Several layers on the same input, as one product: their outputs side by side.
@@ -54,7 +62,17 @@ impl Linear {
     pub fn side_by_side<const N: usize>(layers: [&Self; N], x: Tensor<4>) -> Tensor<4> {
         let weight = Tensor::cat(layers.map(|layer| layer.weight.val()).to_vec(), 0);
         let bias = Tensor::cat(layers.map(Self::bias).to_vec(), 0);
-        ops::linear(x, weight, bias)
+        ops::linear(x, weight, bias, layers[0].precision)
+    }
+
+    /// Weight, `[C_out, C_in]`, and bias.
+    pub fn parts(&self) -> (Tensor<2>, Tensor<1>) {
+        (self.weight.val(), self.bias())
+    }
+
+    /// How it multiplies.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn bias(&self) -> Tensor<1> {
@@ -86,7 +104,7 @@ impl Conv {
         Self {
             weight: init.uniform([c_out, c_in, kernel, kernel], bound),
             bias: init.uniform([c_out], bound),
-            window: Window::same(kernel),
+            window: Window::same(kernel).with_precision(init.precision()),
         }
     }
 
@@ -96,7 +114,7 @@ impl Conv {
         Self {
             weight: init.uniform([c_out, c_in, 3, 3], bound),
             bias: init.constant([c_out], 0.0),
-            window,
+            window: window.with_precision(init.precision()),
         }
     }
 

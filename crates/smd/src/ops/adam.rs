@@ -1,6 +1,8 @@
 //! The optimiser's step over all parameters as one row: AdamW (Loshchilov and Hutter 2019) and the
 //! averages of the weights, in one pass on the CPU.
 
+#[cfg(feature = "flex")]
+use super::parts::{self, Part};
 use burn::tensor::Tensor;
 
 /// What every parameter and its state are, as rows of the same length.
@@ -50,7 +52,7 @@ impl AdamW {
         );
         #[cfg(feature = "flex")]
         if rows.weights.device() == burn::tensor::Device::flex() {
-            return self.step_on_cpu(rows, grad);
+            return parts::timed(Part::Optimiser, || self.step_on_cpu(rows, grad));
         }
         self.composed(rows, grad);
     }

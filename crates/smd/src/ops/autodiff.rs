@@ -1,6 +1,6 @@
 //! The backward passes, registered once for every device.
 
-use super::{FusedGradients, FusedOps, Norm, Window};
+use super::{FusedGradients, FusedOps, HyperLayers, Norm, Window};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -102,10 +102,10 @@ impl<B: FusedGradients> Backward<B, 2> for RmsNorm {
 }
 
 #[derive(Debug)]
-struct HyperLayer;
+struct HyperNet;
 
-impl<B: FusedGradients> Backward<B, 3> for HyperLayer {
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+impl<B: FusedGradients> Backward<B, 3> for HyperNet {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, HyperLayers);
 
     fn backward(
         self,
@@ -113,9 +113,9 @@ impl<B: FusedGradients> Backward<B, 3> for HyperLayer {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let (v, h, s) = ops.state;
+        let (x, z, parameters, layers) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let results = B::hyper_layer_last_backward(v, h, s, grad);
+        let results = B::hypernet_nhwc_backward(x, z, parameters, grad, layers);
         for (node, result) in ops.parents.into_iter().zip(results) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, result);
@@ -231,16 +231,18 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         }
     }
 
-    fn hyper_layer_last(
-        v: FloatTensor<Self>,
-        h: FloatTensor<Self>,
-        s: FloatTensor<Self>,
+    fn hypernet_nhwc(
+        x: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
+        layers: HyperLayers,
     ) -> FloatTensor<Self> {
-        let nodes = [v.node(), h.node(), s.node()];
-        let (v, h, s) = (v.into_primitive(), h.into_primitive(), s.into_primitive());
-        let y = B::hyper_layer_last(v.clone(), h.clone(), s.clone());
-        match HyperLayer.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((v, h, s), y),
+        let nodes = [x.node(), z.node(), parameters.node()];
+        let (x, z) = (x.into_primitive(), z.into_primitive());
+        let parameters = parameters.into_primitive();
+        let y = B::hypernet_nhwc(x.clone(), z.clone(), parameters.clone(), layers);
+        match HyperNet.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, z, parameters, layers), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

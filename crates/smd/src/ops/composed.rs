@@ -1,17 +1,19 @@
 //! The bodies for any device, composed of Burn's operations, and their gradients.
 
 mod attention;
+mod hypernet;
 mod rows;
 
 pub(super) use attention::{
     attention, attention_backward, linear_attention, linear_attention_backward,
 };
-pub(super) use rows::{hyper_layer, hyper_layer_backward, rms_norm, rms_norm_backward};
+pub(super) use hypernet::{hypernet, hypernet_backward};
+pub(super) use rows::{rms_norm, rms_norm_backward};
 
-use super::{Norm, Window};
+use super::{Norm, Precision, Window};
 use burn::backend::ops::ConvOptions;
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
-use burn::tensor::Shape;
+use burn::tensor::{FloatDType, Shape};
 
 fn options(window: Window) -> ConvOptions<2> {
     let [top, bottom, left, right] = window.pad;
@@ -37,12 +39,25 @@ pub(super) fn conv2d<B: Backend>(
     bias: FloatTensor<B>,
     window: Window,
 ) -> FloatTensor<B> {
-    to_nhwc::<B>(B::conv2d(
-        to_nchw::<B>(x),
-        weight,
-        Some(bias),
-        options(window),
-    ))
+    let [x, weight, bias] = [to_nchw::<B>(x), weight, bias].map(|t| factor::<B>(t, window));
+    let y = B::conv2d(x, weight, Some(bias), options(window));
+    to_nhwc::<B>(result::<B>(y, window))
+}
+
+/// A factor of a convolution in its precision.
+fn factor<B: Backend>(x: FloatTensor<B>, window: Window) -> FloatTensor<B> {
+    match window.precision {
+        Precision::F32 => x,
+        Precision::Bf16 => B::float_cast(x, FloatDType::BF16),
+    }
+}
+
+/// A result of a convolution as f32.
+fn result<B: Backend>(x: FloatTensor<B>, window: Window) -> FloatTensor<B> {
+    match window.precision {
+        Precision::F32 => x,
+        Precision::Bf16 => B::float_cast(x, FloatDType::F32),
+    }
 }
 
 pub(super) fn conv2d_backward<B: Backend>(
@@ -53,12 +68,14 @@ pub(super) fn conv2d_backward<B: Backend>(
     want_x: bool,
 ) -> (Option<FloatTensor<B>>, FloatTensor<B>, FloatTensor<B>) {
     let [batch, height, width, c_out] = grad.shape().dims();
-    let (x, nchw) = (to_nchw::<B>(x), to_nchw::<B>(grad.clone()));
+    let [x, weight, nchw] =
+        [to_nchw::<B>(x), weight, to_nchw::<B>(grad.clone())].map(|t| factor::<B>(t, window));
     let x_grad = want_x.then(|| {
         let dx = B::conv2d_x_backward(x.clone(), weight.clone(), nchw.clone(), options(window));
-        to_nhwc::<B>(dx)
+        to_nhwc::<B>(result::<B>(dx, window))
     });
     let weight_grad = B::conv2d_weight_backward(x, weight, nchw, options(window));
+    let weight_grad = result::<B>(weight_grad, window);
     let rows = B::float_reshape(grad, Shape::new([batch * height * width, c_out]));
     let bias_grad = B::float_reshape(B::float_sum_dim(rows, 0), Shape::new([c_out]));
     (x_grad, weight_grad, bias_grad)

@@ -1,14 +1,16 @@
 //! The bodies for the CPU: `smd-kernels` on the tensors' own memory.
 
-use super::{FusedGradients, FusedOps, Norm, Window};
+use super::parts::{Part, timed};
+use super::{FusedGradients, FusedOps, HyperLayers, Norm, Precision, Window};
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
 use smd_kernels::group_norm::{self, GroupNorm};
+use smd_kernels::hypernet::{self, HyperNet};
 use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
-use smd_kernels::{hyper_layer, rms_norm, silu};
+use smd_kernels::{rms_norm, silu};
 
 type Flexed = FloatTensor<Flex>;
 
@@ -40,6 +42,33 @@ fn conv(x: &Flexed, weight: &Flexed, window: Window) -> Conv2d {
         kernel: [kh, kw],
         stride: window.stride,
         pad: window.pad,
+        precision: precision(window.precision),
+    }
+}
+
+fn precision(precision: Precision) -> conv2d::Precision {
+    match precision {
+        Precision::F32 => conv2d::Precision::F32,
+        Precision::Bf16 => conv2d::Precision::Bf16,
+    }
+}
+
+fn hyper_net(x: &Flexed, z: &Flexed, layers: HyperLayers) -> HyperNet {
+    let [batch, height, width, channels] = x.shape().dims();
+    HyperNet {
+        pixels: batch * height * width,
+        channels,
+        latent: last(z),
+        layers: layers.count,
+        precision: precision(layers.precision),
+    }
+}
+
+/// What a convolution is counted as.
+fn part(conv: &Conv2d) -> Part {
+    match conv.kernel {
+        [1, 1] => Part::Linear,
+        _ => Part::Convolution,
     }
 }
 
@@ -61,7 +90,9 @@ impl FusedOps for Flex {
         let conv = conv(&x, &weight, window);
         let [height, width] = conv.output_size();
         let mut y = any_numbers(conv.batch * height * width * conv.c_out);
-        conv2d::forward(&conv, numbers(&x), numbers(&weight), numbers(&bias), &mut y);
+        timed(part(&conv), || {
+            conv2d::forward(&conv, numbers(&x), numbers(&weight), numbers(&bias), &mut y)
+        });
         tensor(y, Shape::new([conv.batch, height, width, conv.c_out]))
     }
 
@@ -69,43 +100,52 @@ impl FusedOps for Flex {
         let (x, scale, shift) = (in_order(x), in_order(scale), in_order(shift));
         let mut y = any_numbers(x.shape().num_elements());
         let group = group(&x, norm);
-        group_norm::forward(
-            &group,
-            numbers(&x),
-            numbers(&scale),
-            numbers(&shift),
-            &mut y,
-        );
+        timed(Part::GroupNorm, || {
+            group_norm::forward(
+                &group,
+                numbers(&x),
+                numbers(&scale),
+                numbers(&shift),
+                &mut y,
+            )
+        });
         tensor(y, x.shape())
     }
 
     fn silu_fused(x: Flexed) -> Flexed {
         let x = in_order(x);
         let mut y = any_numbers(x.shape().num_elements());
-        silu::forward(numbers(&x), &mut y);
+        timed(Part::Silu, || silu::forward(numbers(&x), &mut y));
         tensor(y, x.shape())
     }
 
     fn rms_norm_last(x: Flexed, g: Flexed) -> Flexed {
         let (x, g) = (in_order(x), in_order(g));
         let mut y = any_numbers(x.shape().num_elements());
-        rms_norm::forward(numbers(&x), numbers(&g), &mut y);
+        timed(Part::RmsNorm, || {
+            rms_norm::forward(numbers(&x), numbers(&g), &mut y)
+        });
         tensor(y, x.shape())
     }
 
-    fn hyper_layer_last(v: Flexed, h: Flexed, s: Flexed) -> Flexed {
-        let (v, h, s) = (in_order(v), in_order(h), in_order(s));
-        let mut out = any_numbers(h.shape().num_elements());
-        let (width, s) = (last(&h), numbers(&s)[0]);
-        hyper_layer::forward(numbers(&v), numbers(&h), s, &mut out, width);
-        tensor(out, h.shape())
+    fn hypernet_nhwc(x: Flexed, z: Flexed, parameters: Flexed, layers: HyperLayers) -> Flexed {
+        let (x, z, parameters) = (in_order(x), in_order(z), in_order(parameters));
+        let net = hyper_net(&x, &z, layers);
+        let mut out = any_numbers(x.shape().num_elements());
+        let (numbers_x, numbers_z) = (numbers(&x), numbers(&z));
+        timed(Part::HyperNet, || {
+            hypernet::forward(&net, numbers_x, numbers_z, numbers(&parameters), &mut out)
+        });
+        tensor(out, x.shape())
     }
 
     fn linear_attention_qkv(qkv: Flexed, heads: usize) -> Flexed {
         let qkv = in_order(qkv);
         let (sizes, shape) = (sizes(&qkv, heads), out_shape(&qkv));
         let mut out = any_numbers(shape.num_elements());
-        linear_attention::forward(&sizes, numbers(&qkv), &mut out);
+        timed(Part::Attention, || {
+            linear_attention::forward(&sizes, numbers(&qkv), &mut out)
+        });
         tensor(out, shape)
     }
 
@@ -148,13 +188,17 @@ impl FusedGradients for Flex {
         let conv = conv(&x, &weight, window);
         let x_grad = want_x.then(|| {
             let mut out = any_numbers(x.shape().num_elements());
-            conv2d::grad_input(&conv, numbers(&grad), numbers(&weight), &mut out);
+            timed(part(&conv), || {
+                conv2d::grad_input(&conv, numbers(&grad), numbers(&weight), &mut out)
+            });
             tensor(out, x.shape())
         });
         let mut weight_grad = any_numbers(weight.shape().num_elements());
         let mut bias_grad = any_numbers(conv.c_out);
         let (x, grad) = (numbers(&x), numbers(&grad));
-        conv2d::grad_weight(&conv, x, grad, &mut weight_grad, &mut bias_grad);
+        timed(part(&conv), || {
+            conv2d::grad_weight(&conv, x, grad, &mut weight_grad, &mut bias_grad)
+        });
         let bias_grad = tensor(bias_grad, Shape::new([conv.c_out]));
         (x_grad, tensor(weight_grad, weight.shape()), bias_grad)
     }
@@ -171,16 +215,18 @@ impl FusedGradients for Flex {
         let mut x_grad = any_numbers(x.shape().num_elements());
         let mut scale_grad = any_numbers(scale.shape().num_elements());
         let mut shift_grad = any_numbers(shift.shape().num_elements());
-        group_norm::backward(
-            &group(&x, norm),
-            numbers(&x),
-            numbers(&scale),
-            numbers(&shift),
-            numbers(&grad),
-            &mut x_grad,
-            &mut scale_grad,
-            &mut shift_grad,
-        );
+        timed(Part::GroupNorm, || {
+            group_norm::backward(
+                &group(&x, norm),
+                numbers(&x),
+                numbers(&scale),
+                numbers(&shift),
+                numbers(&grad),
+                &mut x_grad,
+                &mut scale_grad,
+                &mut shift_grad,
+            )
+        });
         [
             tensor(x_grad, x.shape()),
             tensor(scale_grad, scale.shape()),
@@ -191,7 +237,9 @@ impl FusedGradients for Flex {
     fn silu_fused_backward(x: Flexed, grad: Flexed) -> Flexed {
         let (x, grad) = (in_order(x), in_order(grad));
         let mut out = any_numbers(x.shape().num_elements());
-        silu::backward(numbers(&x), numbers(&grad), &mut out);
+        timed(Part::Silu, || {
+            silu::backward(numbers(&x), numbers(&grad), &mut out)
+        });
         tensor(out, x.shape())
     }
 
@@ -200,33 +248,44 @@ impl FusedGradients for Flex {
         let mut x_grad = any_numbers(x.shape().num_elements());
         let mut g_grad = any_numbers(g.shape().num_elements());
         let (numbers_x, numbers_g) = (numbers(&x), numbers(&g));
-        rms_norm::backward(
-            numbers_x,
-            numbers_g,
-            numbers(&grad),
-            &mut x_grad,
-            &mut g_grad,
-        );
+        timed(Part::RmsNorm, || {
+            rms_norm::backward(
+                numbers_x,
+                numbers_g,
+                numbers(&grad),
+                &mut x_grad,
+                &mut g_grad,
+            )
+        });
         [tensor(x_grad, x.shape()), tensor(g_grad, g.shape())]
     }
 
-    fn hyper_layer_last_backward(v: Flexed, h: Flexed, s: Flexed, grad: Flexed) -> [Flexed; 3] {
-        let (v, h, s, grad) = (in_order(v), in_order(h), in_order(s), in_order(grad));
-        let mut v_grad = any_numbers(v.shape().num_elements());
-        let mut h_grad = any_numbers(h.shape().num_elements());
-        let s_grad = hyper_layer::backward(
-            numbers(&v),
-            numbers(&h),
-            numbers(&s)[0],
-            numbers(&grad),
-            &mut v_grad,
-            &mut h_grad,
-            last(&h),
-        );
+    fn hypernet_nhwc_backward(
+        x: Flexed,
+        z: Flexed,
+        parameters: Flexed,
+        grad: Flexed,
+        layers: HyperLayers,
+    ) -> [Flexed; 3] {
+        let (x, z) = (in_order(x), in_order(z));
+        let (parameters, grad) = (in_order(parameters), in_order(grad));
+        let mut x_grad = any_numbers(x.shape().num_elements());
+        let mut z_grad = any_numbers(z.shape().num_elements());
+        let parameters_grad = timed(Part::HyperNet, || {
+            hypernet::backward(
+                &hyper_net(&x, &z, layers),
+                numbers(&x),
+                numbers(&z),
+                numbers(&parameters),
+                numbers(&grad),
+                &mut x_grad,
+                &mut z_grad,
+            )
+        });
         [
-            tensor(v_grad, v.shape()),
-            tensor(h_grad, h.shape()),
-            tensor(vec![s_grad], s.shape()),
+            tensor(x_grad, x.shape()),
+            tensor(z_grad, z.shape()),
+            tensor(parameters_grad, parameters.shape()),
         ]
     }
 
@@ -234,7 +293,9 @@ impl FusedGradients for Flex {
         let (qkv, grad) = (in_order(qkv), in_order(grad));
         let mut qkv_grad = any_numbers(qkv.shape().num_elements());
         let sizes = sizes(&qkv, heads);
-        linear_attention::backward(&sizes, numbers(&qkv), numbers(&grad), &mut qkv_grad);
+        timed(Part::Attention, || {
+            linear_attention::backward(&sizes, numbers(&qkv), numbers(&grad), &mut qkv_grad)
+        });
         tensor(qkv_grad, qkv.shape())
     }
 
@@ -244,7 +305,9 @@ impl FusedGradients for Flex {
         let mut out = any_numbers(shape.num_elements());
         let rows = Shape::new([sizes.batch, heads, sizes.pixels]);
         let mut log_sums = any_numbers(rows.num_elements());
-        attention::forward(&sizes, numbers(&qkv), &mut out, &mut log_sums);
+        timed(Part::Attention, || {
+            attention::forward(&sizes, numbers(&qkv), &mut out, &mut log_sums)
+        });
         (tensor(out, shape), Some(tensor(log_sums, rows)))
     }
 
@@ -258,14 +321,16 @@ impl FusedGradients for Flex {
         let (qkv, out, grad) = (in_order(qkv), in_order(out), in_order(grad));
         let log_sums = in_order(log_sums.expect("kept by the forward pass"));
         let mut qkv_grad = any_numbers(qkv.shape().num_elements());
-        attention::backward(
-            &sizes(&qkv, heads),
-            numbers(&qkv),
-            numbers(&out),
-            numbers(&log_sums),
-            numbers(&grad),
-            &mut qkv_grad,
-        );
+        timed(Part::Attention, || {
+            attention::backward(
+                &sizes(&qkv, heads),
+                numbers(&qkv),
+                numbers(&out),
+                numbers(&log_sums),
+                numbers(&grad),
+                &mut qkv_grad,
+            )
+        });
         tensor(qkv_grad, qkv.shape())
     }
 }

@@ -16,7 +16,11 @@ struct Leaf<const D: usize> {
 }
 
 fn random<const D: usize>(shape: [usize; D]) -> Leaf<D> {
-    let numbers = Tensor::<D>::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex());
+    normal(shape, 1.0)
+}
+
+fn normal<const D: usize>(shape: [usize; D], std: f64) -> Leaf<D> {
+    let numbers = Tensor::<D>::random(shape, Distribution::Normal(0.0, std), &Device::flex());
     let on =
         |device: Device| Tensor::from_data(numbers.to_data(), &device.autodiff()).require_grad();
     Leaf {
@@ -77,6 +81,7 @@ fn conv2d_equals_its_composition() {
             Window {
                 stride: 2,
                 pad: [0, 1, 0, 1],
+                ..Window::same(3)
             },
         ),
         (4, 2, 1, Window::same(1)),
@@ -137,12 +142,65 @@ fn rms_norm_equals_its_composition() {
 }
 
 #[test]
-fn hyper_layer_equals_its_composition() {
-    let (v, h, s) = (random([2, 5, 3, 10]), random([2, 5, 3, 10]), random([1]));
-    let dot = (v.theirs.clone() * h.theirs.clone()).sum_dim(3);
-    let theirs = v.theirs.clone() * dot + h.theirs.clone() * s.theirs.clone().unsqueeze();
-    let ours = hyper_layer(v.ours.clone(), h.ours.clone(), s.ours.clone());
-    assert_same(ours, theirs, &[&v, &h, &s]);
+fn hypernet_equals_its_composition() {
+    let (c, l) = (6, 10);
+    let layers = HyperLayers {
+        count: 2,
+        precision: Precision::F32,
+    };
+    let (x, z) = (random([2, 5, 3, c]), random([2, 5, 3, l]));
+    let shapes = [
+        [l, c],
+        [1, l],
+        [l, l],
+        [l, l],
+        [1, l],
+        [1, l],
+        [1, 1],
+        [1, 1],
+        [c, l],
+        [1, c],
+    ];
+    // As large as a network's, so that no layer drowns another.
+    let parts = shapes.map(|shape| normal::<2>(shape, 0.3));
+    let flat = parts.each_ref().map(|part| {
+        let part = part.ours.clone();
+        let len = part.dims().iter().product::<usize>();
+        part.reshape([len])
+    });
+    let ours = hypernet(
+        x.ours.clone(),
+        z.ours.clone(),
+        Tensor::cat(flat.to_vec(), 0),
+        layers,
+    );
+
+    let [
+        in_w,
+        in_b,
+        proj_1,
+        proj_2,
+        bias_1,
+        bias_2,
+        s_1,
+        s_2,
+        out_w,
+        out_b,
+    ] = parts.each_ref().map(|part| part.theirs.clone());
+    let affine = |x: Tensor<2>, w: Tensor<2>, b: Tensor<2>| x.matmul(w.transpose()) + b;
+    let rows = x.theirs.clone().reshape([30, c]);
+    let latents = z.theirs.clone().reshape([30, l]);
+    let mut h = affine(rows, in_w, in_b);
+    for (proj, bias, s) in [(proj_1, bias_1, s_1), (proj_2, bias_2, s_2)] {
+        let v = affine(latents.clone(), proj, bias);
+        let along = (v.clone() * h.clone()).sum_dim(1);
+        h = v * along + h * s;
+    }
+    let theirs = affine(h, out_w, out_b).reshape([2, 5, 3, c]);
+
+    let mut leaves: Vec<&dyn Grads> = vec![&x, &z];
+    leaves.extend(parts.iter().map(|part| part as &dyn Grads));
+    assert_same(ours, theirs, &leaves);
 }
 
 /// Queries, keys and values, each `[B, heads, N, d]`.
@@ -206,6 +264,23 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let theirs = composed::group_norm_backward::<Flex>(a, b, c, d, e);
     close_all(ours, theirs, "group norm");
 
+    {
+        let (w, b, dy) = (flexed([6, 8, 3, 3]), flexed([6]), flexed([2, 6, 5, 6]));
+        let window = Window::same(3);
+        let args = || (x.clone(), w.clone(), dy.clone(), window, true);
+        let (a, c, ..) = args();
+        let ours = Flex::conv2d_nhwc(a, c, b.clone(), window);
+        let (a, c, ..) = args();
+        let theirs = composed::conv2d::<Flex>(a, c, b, window);
+        close_all([ours], [theirs], "convolution");
+        let (a, c, d, e, f) = args();
+        let ours = Flex::conv2d_nhwc_backward(a, c, d, e, f);
+        let (a, c, d, e, f) = args();
+        let theirs = composed::conv2d_backward::<Flex>(a, c, d, e, f);
+        let all = |(dx, dw, db): (Option<Flexed>, Flexed, Flexed)| [dx.expect("asked for"), dw, db];
+        close_all(all(ours), all(theirs), "convolution gradient");
+    }
+
     let g = flexed([8]);
     let args = || (x.clone(), g.clone());
     let ((a, b), (c, d)) = (args(), args());
@@ -219,18 +294,25 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let theirs = composed::rms_norm_backward::<Flex>(c, d, grad.clone());
     close_all(ours, theirs, "rms norm gradient");
 
-    let (v, s) = (flexed([2, 6, 5, 8]), flexed([1]));
-    let args = || (v.clone(), x.clone(), s.clone());
+    let layers = HyperLayers {
+        count: 2,
+        precision: Precision::F32,
+    };
+    let (z, parameters) = (
+        flexed([2, 6, 5, 3]),
+        flexed([8 * 3 + 3 + 2 * 13 + 8 * 3 + 8]),
+    );
+    let args = || (x.clone(), z.clone(), parameters.clone());
     let ((a, b, c), (d, e, f)) = (args(), args());
     close_all(
-        [Flex::hyper_layer_last(a, b, c)],
-        [composed::hyper_layer::<Flex>(d, e, f)],
-        "hyper layer",
+        [Flex::hypernet_nhwc(a, b, c, layers)],
+        [composed::hypernet::<Flex>(d, e, f, layers)],
+        "hypernetwork",
     );
     let ((a, b, c), (d, e, f)) = (args(), args());
-    let ours = Flex::hyper_layer_last_backward(a, b, c, grad.clone());
-    let theirs = composed::hyper_layer_backward::<Flex>(d, e, f, grad);
-    close_all(ours, theirs, "hyper layer gradient");
+    let ours = Flex::hypernet_nhwc_backward(a, b, c, grad.clone(), layers);
+    let theirs = composed::hypernet_backward::<Flex>(d, e, f, grad, layers);
+    close_all(ours, theirs, "hypernetwork gradient");
 
     let (qkv, grad) = (flexed([2, 7, 48]), flexed([2, 7, 16]));
     let q = || qkv.clone();
@@ -251,6 +333,39 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let ours = Flex::attention_qkv_backward(q(), out, log_sums, grad.clone(), 2);
     let theirs = composed::attention_backward::<Flex>(q(), grad, 2);
     close_all([ours], [theirs], "attention gradient");
+}
+
+/// The composition also rounds its results to bf16, which the CPU does not.
+#[test]
+fn composed_convolution_in_bf16_equals_the_cpu_kernel() {
+    use burn::backend::Flex;
+    let window = Window::same(3).with_precision(Precision::Bf16);
+    let (x, w, b) = (flexed([2, 6, 5, 8]), flexed([6, 8, 3, 3]), flexed([6]));
+    let dy = flexed([2, 6, 5, 6]);
+    let all = |y: Flexed, (dx, dw, db): (Option<Flexed>, Flexed, Flexed)| {
+        [y, dx.expect("asked for"), dw, db].map(|t| t.to_contiguous().storage::<f32>().to_vec())
+    };
+    let args = || (x.clone(), w.clone(), dy.clone());
+    let ((a, c, d), (e, f, g)) = (args(), args());
+    let ours = all(
+        Flex::conv2d_nhwc(x.clone(), w.clone(), b.clone(), window),
+        Flex::conv2d_nhwc_backward(a, c, d, window, true),
+    );
+    let theirs = all(
+        composed::conv2d::<Flex>(x.clone(), w.clone(), b, window),
+        composed::conv2d_backward::<Flex>(e, f, g, window, true),
+    );
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.len(), theirs.len());
+        let scale = theirs.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+        for (a, b) in ours.iter().zip(theirs) {
+            // Two roundings, of the bias and of the result, by half of the last of eight bits.
+            assert!(
+                (a - b).abs() <= 2.0 * 2.0_f32.powi(-9) * scale,
+                "{a}, not {b}"
+            );
+        }
+    }
 }
 
 /// The step of the device, on the CPU in one pass, against the composition on the CPU, over several

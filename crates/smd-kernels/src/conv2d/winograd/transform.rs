@@ -8,9 +8,12 @@
 //! ```
 
 use super::PLACES;
+use crate::bf16;
 use crate::conv2d::{Conv2d, Weights};
+use crate::product::{Factors, Whole};
 use crate::simd::{Level, Vector, compiled_for_each_level};
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// A 4x4 window of an image whose corner may lie outside it.
 pub(super) struct Patch<'a> {
@@ -37,15 +40,58 @@ impl Patch<'_> {
     }
 }
 
-/// `B^T d B` of every channel. Place `p` goes to `out[p * place..]`, `C` numbers and zeros up to a
+/// How transformed inputs are written.
+pub(super) trait Write {
+    /// Factors of one tile in a word.
+    const PER_WORD: usize;
+    /// Writes the channels from `channel` on to the row that starts at `to`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set of `V`; the row has room for them.
+    unsafe fn write<V: Vector>(t: V, to: *mut f32, channel: usize);
+}
+
+/// As factors, channel after channel.
+pub(super) struct InRow<F>(PhantomData<F>);
+
+/// As numbers: also the first factors of pairs, until their partners come.
+pub(super) type AsNumbers = InRow<Whole>;
+
+/// As the second factors of pairs, whose first ones are there as numbers.
+pub(super) struct AsPartners;
+
+impl<F: Factors> Write for InRow<F> {
+    const PER_WORD: usize = F::PER_WORD;
+
+    #[inline(always)]
+    unsafe fn write<V: Vector>(t: V, to: *mut f32, channel: usize) {
+        // SAFETY: the caller's.
+        unsafe { F::write(t, to.cast::<F::Number>().add(channel)) }
+    }
+}
+
+impl Write for AsPartners {
+    const PER_WORD: usize = 1;
+
+    #[inline(always)]
+    unsafe fn write<V: Vector>(t: V, to: *mut f32, channel: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = to.add(channel);
+            V::pair(V::read(to), t).write(to);
+        }
+    }
+}
+
+/// `B^T d B` of every channel. Place `p` goes to `out[p * place..]`, `C` of them and zeros up to a
 /// whole vector.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn input_tile<V: Vector>(patch: &Patch, out: &mut [f32], place: usize) {
+pub(super) unsafe fn input_tile<V: Vector, W: Write>(patch: &Patch, out: &mut [f32], place: usize) {
     let c = patch.channels;
-    assert!(out.len() >= 15 * place + c.next_multiple_of(V::LANES));
+    assert!(out.len() >= 15 * place + c.next_multiple_of(V::LANES) / W::PER_WORD);
     let mut from = 0;
     if patch.is_inside() {
         let corner = (patch.top as usize * patch.size[1] + patch.left as usize) * c;
@@ -62,7 +108,7 @@ pub(super) unsafe fn input_tile<V: Vector>(patch: &Patch, out: &mut [f32], place
                         *d = V::read(x.add(row * row_len + col * c));
                     }
                 }
-                write_transformed(d, out.as_mut_ptr().add(from), place);
+                write_transformed::<V, W>(d, out.as_mut_ptr(), from, place);
             }
             from += V::LANES;
         }
@@ -79,7 +125,7 @@ pub(super) unsafe fn input_tile<V: Vector>(patch: &Patch, out: &mut [f32], place
                     }
                 }
             }
-            write_transformed(d, out.as_mut_ptr().add(from), place);
+            write_transformed::<V, W>(d, out.as_mut_ptr(), from, place);
         }
         from += V::LANES;
     }
@@ -90,7 +136,12 @@ pub(super) unsafe fn input_tile<V: Vector>(patch: &Patch, out: &mut [f32], place
 /// # Safety
 /// The machine has the instruction set of `V`; `out` has sixteen places.
 #[inline(always)]
-unsafe fn write_transformed<V: Vector>(d: [[V; 4]; 4], out: *mut f32, place: usize) {
+unsafe fn write_transformed<V: Vector, W: Write>(
+    d: [[V; 4]; 4],
+    out: *mut f32,
+    channel: usize,
+    place: usize,
+) {
     // SAFETY: the caller's.
     unsafe {
         let mut half = [[V::splat(0.0); 4]; 4];
@@ -102,7 +153,7 @@ unsafe fn write_transformed<V: Vector>(d: [[V; 4]; 4], out: *mut f32, place: usi
         }
         for (row, half) in half.into_iter().enumerate() {
             for (col, t) in b_transposed(half).into_iter().enumerate() {
-                t.write(out.add((row * 4 + col) * place));
+                W::write(t, out.add((row * 4 + col) * place), channel);
             }
         }
     }
@@ -223,16 +274,17 @@ unsafe fn a_times<V: Vector>(y: [V; 2]) -> [V; 4] {
     }
 }
 
-/// Channels of the largest block: two vectors of AVX-512.
-pub(super) const MOST: usize = 32;
+/// Channels of the largest block: two vectors of AVX-512; under Miri, which has no vectors, of plain code.
+pub(super) const MOST: usize = if cfg!(miri) { 16 } else { 32 };
 
-/// `G g G^T` of all weights, as the products read them: `[C_out / N][16][C_in][N]`, `N` two vectors,
-/// the last block padded with zeros.
-pub(super) fn pack_weights(level: Level, conv: &Conv2d, weights: &Weights) -> Vec<f32> {
+/// `G g G^T` of all weights, as the products read them: `[C_out / N][16][C_in][N]` in words, `N` two
+/// vectors, the last word and the last block padded with zeros.
+pub(super) fn pack_weights<F: Factors>(level: Level, conv: &Conv2d, weights: &Weights) -> Vec<f32> {
     let (n, c_in) = (2 * level.lanes(), conv.c_in);
-    let mut packed = vec![0.0; conv.c_out.div_ceil(n) * PLACES * c_in * n];
+    let words = c_in.div_ceil(F::PER_WORD);
+    let mut packed = vec![0.0; conv.c_out.div_ceil(n) * PLACES * words * n];
     packed
-        .par_chunks_mut(PLACES * c_in * n)
+        .par_chunks_mut(PLACES * words * n)
         .enumerate()
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })
         .for_each(|(block, out)| {
@@ -248,7 +300,15 @@ pub(super) fn pack_weights(level: Level, conv: &Conv2d, weights: &Weights) -> Ve
                 }
                 transform_windows(level, &g, &mut u);
                 for (place, u) in u.iter().enumerate() {
-                    out[(place * c_in + ci) * n..][..n].copy_from_slice(&u[..n]);
+                    let out = &mut out[(place * words + ci / F::PER_WORD) * n..][..n];
+                    for (word, &u) in out.iter_mut().zip(u) {
+                        // The second of a pair joins the first, which was paired with zero.
+                        *word = if ci % F::PER_WORD == 0 {
+                            F::word(u, 0.0)
+                        } else {
+                            F::word(bf16::low(*word), u)
+                        };
+                    }
                 }
             }
         });

@@ -5,22 +5,22 @@
 //! dg = G^T [ sum over tiles of (B^T d B) . (A dY A^T) ] G
 //! ```
 //! A task has a share of the images and 64 output channels; its sums lie in its own memory, and the
-//! shares are added in order, so that the result does not depend on who computed what.
+//! shares are added in order, so that the result does not depend on who computed what. Factors in pairs
+//! are those of two neighbouring tiles.
 
-use super::transform::{MOST, Patch, gradient_tile, input_tile, windows_from_transforms};
-use super::{PLACES, TASK_NUMBERS, place_stride, tile_stride, tiles, with_scratch};
+use super::transform::{AsNumbers, AsPartners, MOST, Patch, Write};
+use super::transform::{gradient_tile, input_tile, windows_from_transforms};
+use super::{PLACES, TASK_NUMBERS, place_stride, tile_stride, tiles};
 use crate::conv2d::Conv2d;
-use crate::conv2d::weight_gradient::{
-    Product, TASK_CHANNELS, TASKS, add_products, total_of_shares,
-};
-use crate::product::{even_blocks, with_rows};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86::{Avx2, Avx512};
-use crate::simd::{Level, Plain, Vector};
+use crate::conv2d::weight_gradient::{TASK_CHANNELS, TASKS, total_of_shares};
+use crate::memory::with_scratch;
+use crate::product::{Columns, Factors};
+use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// `weight_out[co, ci, ky, kx] = sum over pixels of x[pixel + (ky, kx), ci] * grad[pixel, co]`.
-pub(in crate::conv2d) fn grad_weight(
+pub(in crate::conv2d) fn grad_weight<F: Factors>(
     level: Level,
     conv: &Conv2d,
     x: &[f32],
@@ -41,25 +41,27 @@ pub(in crate::conv2d) fn grad_weight(
             let [from, to] = [share, share + 1].map(|s| s * conv.batch / shares);
             let channel = range * TASK_CHANNELS;
             let channels = TASK_CHANNELS.min(conv.c_out - channel);
-            let mut task = Task {
+            let mut sums = vec![0.0; channels.div_ceil(n) * PLACES * conv.c_in * n];
+            let task = Task {
                 conv,
                 x: &x[from * x_image..to * x_image],
                 grad: &grad[from * grad_image..to * grad_image],
                 channel,
                 channels,
-                sums: vec![0.0; channels.div_ceil(n) * PLACES * conv.c_in * n],
+                factors: PhantomData::<F>,
             };
-            with_scratch(task.scratch_len(level.lanes()), |scratch| match level {
-                // SAFETY: the entry of the module checked that the machine has AVX-512.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512(&mut task, scratch) },
-                // SAFETY: the entry of the module checked that the machine has AVX2 and FMA.
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => unsafe { avx2(&mut task, scratch) },
-                // SAFETY: plain code runs everywhere.
-                _ => unsafe { task.run::<Plain, 4>(scratch) },
+            with_scratch(task.scratch_len(level.lanes()), |scratch| {
+                let sums = &mut sums;
+                simd::run(
+                    level,
+                    Sums {
+                        task,
+                        sums,
+                        scratch,
+                    },
+                );
             });
-            task.sums
+            sums
         })
         .collect();
     finish(level, conv, &sums, ranges, weight_out);
@@ -90,32 +92,17 @@ fn finish(level: Level, conv: &Conv2d, sums: &[Vec<f32>], ranges: usize, weight_
         });
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn avx512(task: &mut Task, scratch: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx512, 12>(scratch) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2(task: &mut Task, scratch: &mut [f32]) {
-    // SAFETY: this function runs only where its features were detected.
-    unsafe { task.run::<Avx2, 6>(scratch) }
-}
-
 /// Some images and some output channels.
-struct Task<'a> {
+struct Task<'a, F> {
     conv: &'a Conv2d,
     x: &'a [f32],
     grad: &'a [f32],
     channel: usize,
     channels: usize,
-    /// `[channels / N][16][C_in][N]`.
-    sums: Vec<f32>,
+    factors: PhantomData<F>,
 }
 
-impl Task<'_> {
+impl<F: Factors> Task<'_, F> {
     fn image_tiles(&self) -> usize {
         tiles(self.conv).iter().product()
     }
@@ -135,52 +122,28 @@ impl Task<'_> {
         [self.conv.c_in, self.channels].map(|c| tile_stride(c.next_multiple_of(2 * lanes), lanes))
     }
 
-    /// Transformed inputs and gradients of a strip.
-    fn scratch_len(&self, lanes: usize) -> usize {
-        let places = self
-            .strides(lanes)
-            .map(|row| place_stride(self.strip() * row));
-        PLACES * places.iter().sum::<usize>()
+    /// Words between two places of the inputs, and of the gradients.
+    fn place_strides(&self, lanes: usize) -> [usize; 2] {
+        let rows = self.strip().div_ceil(F::PER_WORD);
+        self.strides(lanes).map(|row| place_stride(rows * row))
     }
 
+    /// Transformed inputs and gradients of a strip.
+    fn scratch_len(&self, lanes: usize) -> usize {
+        PLACES * self.place_strides(lanes).iter().sum::<usize>()
+    }
+
+    /// Transforms the inputs and gradients of one tile.
+    ///
     /// # Safety
-    /// The machine has the instruction set of `V`, with registers for `M` rows.
-    // Closures would be compiled for the plain machine: there are none on the way to the vectors.
+    /// The machine has the instruction set of `V`.
     #[inline(always)]
-    unsafe fn run<V: Vector, const M: usize>(&mut self, scratch: &mut [f32]) {
-        let (c_in, n) = (self.conv.c_in, 2 * V::LANES);
-        let (all, strip) = (self.images() * self.image_tiles(), self.strip());
-        let [x_stride, g_stride] = self.strides(V::LANES);
-        let [x_place, g_place] = [x_stride, g_stride].map(|row| place_stride(strip * row));
-        let (inputs, gradients) = scratch.split_at_mut(PLACES * x_place);
-        for first in (0..all).step_by(strip) {
-            let count = strip.min(all - first);
-            for i in 0..count {
-                let at = Place::of(first + i, tiles(self.conv));
-                // SAFETY: the caller has the instruction set; each place has `strip` tiles.
-                unsafe {
-                    let to = &mut inputs[i * x_stride..];
-                    input_tile::<V>(&self.patch(&at), to, x_place);
-                    let to = &mut gradients[i * g_stride..];
-                    self.gradient::<V>(&at, to, g_place);
-                }
-            }
-            for (block, sums) in self.sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
-                for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
-                    let product = Product {
-                        x: &inputs[place * x_place..][..count * x_stride],
-                        x_stride,
-                        grad: &gradients[place * g_place + block * n..],
-                        g_stride,
-                        count,
-                    };
-                    for (from, len) in even_blocks(c_in, M) {
-                        let sums = &mut sums[from * n..][..len * n];
-                        // SAFETY: the caller has the instruction set, and the slices their lengths.
-                        unsafe { with_rows!(len, add_products::<V>(&product, from, sums)) };
-                    }
-                }
-            }
+    unsafe fn transform<V: Vector, W: Write>(&self, tile: usize, x: Row, grad: Row) {
+        let at = Place::of(tile, tiles(self.conv));
+        // SAFETY: the caller has the instruction set.
+        unsafe {
+            input_tile::<V, W>(&self.patch(&at), x.words, x.place);
+            self.gradient::<V, W>(&at, grad);
         }
     }
 
@@ -201,8 +164,8 @@ impl Task<'_> {
     /// # Safety
     /// The machine has the instruction set of `V`.
     #[inline(always)]
-    unsafe fn gradient<V: Vector>(&self, at: &Place, out: &mut [f32], place: usize) {
-        let conv = self.conv;
+    unsafe fn gradient<V: Vector, W: Write>(&self, at: &Place, to: Row) {
+        let (conv, out, place) = (self.conv, to.words, to.place);
         let [height, width] = conv.output_size();
         let image = &self.grad[at.image * height * width * conv.c_out..];
         assert!(out.len() >= 15 * place + self.channels.next_multiple_of(2 * V::LANES));
@@ -219,9 +182,91 @@ impl Task<'_> {
                     }
                 }
                 for (p, t) in gradient_tile(pixels).into_iter().enumerate() {
-                    t.write(out.as_mut_ptr().add(p * place + from));
+                    W::write(t, out.as_mut_ptr().add(p * place), from);
                 }
             }
+        }
+    }
+}
+
+/// A task, its sums, `[channels / N][16][C_in][N]`, and its scratch memory.
+struct Sums<'a, F> {
+    task: Task<'a, F>,
+    sums: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl<F: Factors> Kernel for Sums<'_, F> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self {
+            task,
+            sums,
+            scratch,
+        } = self;
+        let (c_in, n) = (task.conv.c_in, 2 * V::LANES);
+        let (all, strip) = (task.images() * task.image_tiles(), task.strip());
+        let [x_stride, g_stride] = task.strides(V::LANES);
+        let [x_place, g_place] = task.place_strides(V::LANES);
+        let (inputs, gradients) = scratch.split_at_mut(PLACES * x_place);
+        for first in (0..all).step_by(strip) {
+            let count = strip.min(all - first);
+            for i in 0..count {
+                let row = i / F::PER_WORD;
+                let x = Row {
+                    words: &mut inputs[row * x_stride..],
+                    place: x_place,
+                };
+                let grad = Row {
+                    words: &mut gradients[row * g_stride..],
+                    place: g_place,
+                };
+                // SAFETY: the caller has the instruction set.
+                unsafe {
+                    if i % F::PER_WORD == 0 {
+                        task.transform::<V, AsNumbers>(first + i, x, grad);
+                    } else {
+                        task.transform::<V, AsPartners>(first + i, x, grad);
+                    }
+                }
+            }
+            let rows = count.div_ceil(F::PER_WORD);
+            if !count.is_multiple_of(F::PER_WORD) {
+                pair_with_zeros::<F>(&mut inputs[(rows - 1) * x_stride..], x_place, x_stride);
+                pair_with_zeros::<F>(&mut gradients[(rows - 1) * g_stride..], g_place, g_stride);
+            }
+            for (block, sums) in sums.chunks_exact_mut(PLACES * c_in * n).enumerate() {
+                for (place, sums) in sums.chunks_exact_mut(c_in * n).enumerate() {
+                    let columns = Columns {
+                        a: &inputs[place * x_place..][..rows * x_stride],
+                        a_stride: x_stride,
+                        b: &gradients[place * g_place + block * n..],
+                        b_stride: g_stride,
+                        count: rows,
+                    };
+                    // SAFETY: the caller has the instruction set, and the slices their lengths.
+                    unsafe { columns.add_to::<V, F>(c_in, sums) };
+                }
+            }
+        }
+    }
+}
+
+/// The row of one tile, or of a pair of them, in each of the sixteen places.
+struct Row<'a> {
+    /// From the row in the first place on.
+    words: &'a mut [f32],
+    /// Words between two places.
+    place: usize,
+}
+
+/// Makes pairs of a row of numbers that has no partner.
+fn pair_with_zeros<F: Factors>(words: &mut [f32], place: usize, len: usize) {
+    for row in words.chunks_mut(place).take(PLACES) {
+        for word in &mut row[..len] {
+            *word = F::word(*word, 0.0);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::ImportError;
 use crate::import::TensorFile;
 use crate::nn::{AuthorsUnetConfig, HyperNetConfig, NetConfig};
 use crate::objective::LossWeight;
+use crate::ops::Precision;
 use crate::process::{Prediction, StepVar};
 use crate::sampler::SampleConfig;
 use crate::schedule::{NoiseSchedule, ScheduleConfig, ScheduleKind};
@@ -76,6 +77,7 @@ pub(super) fn resolve(
     let size = options.size.or(notes.image).unwrap_or(32);
     let channels = sizes.c_in;
     Ok(RunConfig {
+        precision: Precision::F32,
         data: DataConfig {
             size: Some(size),
             channels: Some(channels),
