@@ -1,6 +1,15 @@
-//! Numbers of a tensor on the host.
+//! The host: its device, and numbers of a tensor on it.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+
+/// Where a network is built that only says its names and shapes: the CPU, so that no GPU is opened
+/// for it. A build without the CPU uses what it has.
+pub fn device() -> Device {
+    #[cfg(feature = "flex")]
+    return Device::flex();
+    #[cfg(not(feature = "flex"))]
+    Device::default()
+}
 
 /// All numbers of a tensor, in order.
 ///

@@ -1,8 +1,8 @@
 //! `smd info`: what a checkpoint is.
 
-use burn::tensor::Device;
 use serde_json::json;
 use smd::checkpoint::Checkpoint;
+use smd::host;
 use smd::nn::params;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct InfoArgs {
 pub fn run(args: InfoArgs) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let config = checkpoint.config();
-    let infos = params::infos(&config.denoiser(&Device::default())?);
+    let infos = params::infos(&config.denoiser(&host::device())?);
     let parameters: usize = infos.iter().map(params::Info::len).sum();
     let mut out = io::stdout().lock();
     if args.json {

@@ -13,10 +13,10 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::config::RunConfig;
 use crate::denoise::KernelConfig;
 use crate::error::{CheckpointError, ImportError};
+use crate::host;
 use crate::nn::NetConfig;
 use crate::nn::params::{self, Info};
 use crate::schedule::ScheduleKind;
-use burn::tensor::Device;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -73,7 +73,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Imported, ImportError> {
         path: path.into(),
         source,
     };
-    let denoiser = config.denoiser(&Device::default()).map_err(refused)?;
+    let denoiser = config.denoiser(&host::device()).map_err(refused)?;
     let infos = params::infos(&denoiser);
     refuse_unexpected(&file, root, &config, &infos)?;
     let weights = row(&file, root, &config, &infos)?;

@@ -1,26 +1,61 @@
-//! Each fused operation against a composition that Burn differentiates itself.
+//! Each fused operation on the device under test, against a composition on the CPU that Burn
+//! differentiates itself.
+//!
+//! The device under test is Burn's default: the CPU, or in a build with another device that one, or
+//! the one that `BURN_DEVICE` names (`docs/checks.md`).
 
 use super::*;
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Distribution, activation};
+use burn::tensor::{Device, Distribution, Gradients, activation};
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    let device = Device::default().autodiff();
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
-}
-
-/// The largest difference of values and of gradients of `inputs`, under a random output gradient.
-#[track_caller]
-fn assert_same<const D: usize>(
+/// The same random numbers on the device under test and on the CPU, each a leaf of its own graph.
+struct Leaf<const D: usize> {
     ours: Tensor<D>,
     theirs: Tensor<D>,
-    grads: impl Fn(&Tensor<D>) -> Vec<Vec<f32>>,
-) {
-    let data = |t: &Tensor<D>| crate::host::numbers(t.clone());
-    close(&data(&ours), &data(&theirs), "values");
-    for (i, (a, b)) in grads(&ours).iter().zip(grads(&theirs)).enumerate() {
-        close(a, &b, &format!("gradient {i}"));
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Leaf<D> {
+    normal(shape, 1.0)
+}
+
+fn normal<const D: usize>(shape: [usize; D], std: f64) -> Leaf<D> {
+    let numbers = Tensor::<D>::random(shape, Distribution::Normal(0.0, std), &Device::flex());
+    let on =
+        |device: Device| Tensor::from_data(numbers.to_data(), &device.autodiff()).require_grad();
+    Leaf {
+        ours: on(Device::default()),
+        theirs: on(Device::flex()),
+    }
+}
+
+/// A leaf of any rank.
+trait Grads {
+    /// Its gradient in our graph and in theirs.
+    fn grads(&self, ours: &mut Gradients, theirs: &mut Gradients) -> [Vec<f32>; 2];
+}
+
+impl<const D: usize> Grads for Leaf<D> {
+    fn grads(&self, ours: &mut Gradients, theirs: &mut Gradients) -> [Vec<f32>; 2] {
+        let numbers = |grad: Option<Tensor<D>>| crate::host::numbers(grad.expect("a gradient"));
+        [
+            numbers(self.ours.grad_remove(ours)),
+            numbers(self.theirs.grad_remove(theirs)),
+        ]
+    }
+}
+
+/// Holds values equal, and the gradients of `leaves` under a random gradient of the output.
+#[track_caller]
+fn assert_same<const D: usize>(ours: Tensor<D>, theirs: Tensor<D>, leaves: &[&dyn Grads]) {
+    let numbers = |t: &Tensor<D>| crate::host::numbers(t.clone());
+    close(&numbers(&ours), &numbers(&theirs), "values");
+    let grad = random(theirs.dims());
+    let mut ours = (ours * grad.ours.detach()).sum().backward();
+    let mut theirs = (theirs * grad.theirs.detach()).sum().backward();
+    for (i, leaf) in leaves.iter().enumerate() {
+        let [a, b] = leaf.grads(&mut ours, &mut theirs);
+        close(&a, &b, &format!("gradient {i}"));
     }
 }
 
@@ -32,10 +67,6 @@ fn close(a: &[f32], b: &[f32], what: &str) {
         // Two orders of summation of some thousand terms.
         assert!((a - b).abs() <= 2e-5 * scale, "{what}[{i}]: {a}, not {b}");
     }
-}
-
-fn vec_of<const D: usize>(t: Option<Tensor<D>>) -> Vec<f32> {
-    crate::host::numbers(t.expect("a gradient"))
 }
 
 #[test]
@@ -64,18 +95,10 @@ fn conv2d_equals_its_composition() {
             [1, 1],
             1,
         );
-        let nchw = x.clone().permute([0, 3, 1, 2]);
-        let theirs = burn_conv2d(nchw, w.clone(), Some(b.clone()), options).permute([0, 2, 3, 1]);
-        let ours = conv2d(x.clone(), w.clone(), b.clone(), window);
-        let weights = random(theirs.dims()).detach();
-        assert_same(ours, theirs, |y| {
-            let mut g = (y.clone() * weights.clone()).sum().backward();
-            vec![
-                vec_of(x.grad_remove(&mut g)),
-                vec_of(w.grad_remove(&mut g)),
-                vec_of(b.grad_remove(&mut g)),
-            ]
-        });
+        let nchw = x.theirs.clone().permute([0, 3, 1, 2]);
+        let theirs = burn_conv2d(nchw, w.theirs.clone(), Some(b.theirs.clone()), options);
+        let ours = conv2d(x.ours.clone(), w.ours.clone(), b.ours.clone(), window);
+        assert_same(ours, theirs.permute([0, 2, 3, 1]), &[&x, &w, &b]);
     }
 }
 
@@ -88,51 +111,34 @@ fn group_norm_equals_its_composition() {
             silu: silu_follows,
         };
         let (x, scale, shift) = (random([2, 5, 4, 12]), random([2, 12]), random([2, 12]));
-        let grouped = x.clone().reshape([2, 20, 3, 4]);
+        let grouped = x.theirs.clone().reshape([2, 20, 3, 4]);
         let mean = grouped.clone().mean_dim(3).mean_dim(1);
         let centred = grouped - mean;
         let var = centred.clone().square().mean_dim(3).mean_dim(1);
         let hat = (centred / (var + 1e-5).sqrt()).reshape([2, 5, 4, 12]);
-        let affine = |a: &Tensor<2>| a.clone().reshape([2, 1, 1, 12]);
+        let affine = |a: &Leaf<2>| a.theirs.clone().reshape([2, 1, 1, 12]);
         let u = hat * affine(&scale) + affine(&shift);
         let theirs = if silu_follows { activation::silu(u) } else { u };
-        let ours = group_norm(x.clone(), scale.clone(), shift.clone(), norm);
-        let weights = random([2, 5, 4, 12]).detach();
-        assert_same(ours, theirs, |y| {
-            let mut g = (y.clone() * weights.clone()).sum().backward();
-            vec![
-                vec_of(x.grad_remove(&mut g)),
-                vec_of(scale.grad_remove(&mut g)),
-                vec_of(shift.grad_remove(&mut g)),
-            ]
-        });
+        let ours = group_norm(x.ours.clone(), scale.ours.clone(), shift.ours.clone(), norm);
+        assert_same(ours, theirs, &[&x, &scale, &shift]);
     }
 }
 
 #[test]
 fn silu_equals_its_composition() {
     let x = random([3, 4, 5, 7]);
-    let weights = random([3, 4, 5, 7]).detach();
-    let grads = |y: &Tensor<4>| {
-        let mut g = (y.clone() * weights.clone()).sum().backward();
-        vec![vec_of(x.grad_remove(&mut g))]
-    };
-    assert_same(silu(x.clone()), activation::silu(x.clone()), grads);
+    let theirs = activation::silu(x.theirs.clone());
+    assert_same(silu(x.ours.clone()), theirs, &[&x]);
 }
 
 #[test]
 fn rms_norm_equals_its_composition() {
     let (x, g) = (random([2, 5, 3, 13]), random([13]));
-    let length = (x.clone().square().sum_dim(3) + 1e-24).sqrt();
-    let theirs = x.clone() / length * (g.clone() * 13.0_f64.sqrt()).reshape([1, 1, 1, 13]);
-    let weights = random([2, 5, 3, 13]).detach();
-    assert_same(rms_norm(x.clone(), g.clone()), theirs, |y| {
-        let mut grads = (y.clone() * weights.clone()).sum().backward();
-        vec![
-            vec_of(x.grad_remove(&mut grads)),
-            vec_of(g.grad_remove(&mut grads)),
-        ]
-    });
+    let length = (x.theirs.clone().square().sum_dim(3) + 1e-24).sqrt();
+    let scaled = (g.theirs.clone() * 13.0_f64.sqrt()).reshape([1, 1, 1, 13]);
+    let theirs = x.theirs.clone() / length * scaled;
+    let ours = rms_norm(x.ours.clone(), g.ours.clone());
+    assert_same(ours, theirs, &[&x, &g]);
 }
 
 #[test]
@@ -181,12 +187,18 @@ fn hypernet_equals_its_composition() {
         [1, c],
     ];
     // As large as a network's, so that no layer drowns another.
-    let parts = shapes.map(|shape| (random::<2>(shape) * 0.3).detach().require_grad());
-    let flat = parts.clone().map(|part| {
+    let parts = shapes.map(|shape| normal::<2>(shape, 0.3));
+    let flat = parts.each_ref().map(|part| {
+        let part = part.ours.clone();
         let len = part.dims().iter().product::<usize>();
         part.reshape([len])
     });
-    let ours = hypernet(x.clone(), z.clone(), Tensor::cat(flat.to_vec(), 0), layers);
+    let ours = hypernet(
+        x.ours.clone(),
+        z.ours.clone(),
+        Tensor::cat(flat.to_vec(), 0),
+        layers,
+    );
 
     let [
         in_w,
@@ -199,9 +211,10 @@ fn hypernet_equals_its_composition() {
         s_2,
         out_w,
         out_b,
-    ] = parts.clone();
+    ] = parts.each_ref().map(|part| part.theirs.clone());
     let affine = |x: Tensor<2>, w: Tensor<2>, b: Tensor<2>| x.matmul(w.transpose()) + b;
-    let (rows, latents) = (x.clone().reshape([30, c]), z.clone().reshape([30, l]));
+    let rows = x.theirs.clone().reshape([30, c]);
+    let latents = z.theirs.clone().reshape([30, l]);
     let mut h = affine(rows, in_w, in_b);
     for (proj, bias, s) in [(proj_1, bias_1, s_1), (proj_2, bias_2, s_2)] {
         let v = affine(latents.clone(), proj, bias);
@@ -210,20 +223,9 @@ fn hypernet_equals_its_composition() {
     }
     let theirs = affine(h, out_w, out_b).reshape([2, 5, 3, c]);
 
-    let weights = random([2, 5, 3, c]).detach();
-    assert_same(ours, theirs, |y| {
-        let mut grads = (y.clone() * weights.clone()).sum().backward();
-        let mut all = vec![
-            vec_of(x.grad_remove(&mut grads)),
-            vec_of(z.grad_remove(&mut grads)),
-        ];
-        all.extend(
-            parts
-                .iter()
-                .map(|part| vec_of(part.grad_remove(&mut grads))),
-        );
-        all
-    });
+    let mut leaves: Vec<&dyn Grads> = vec![&x, &z];
+    leaves.extend(parts.iter().map(|part| part as &dyn Grads));
+    assert_same(ours, theirs, &leaves);
 }
 
 /// Queries, keys and values, each `[B, heads, N, d]`.
@@ -241,29 +243,24 @@ fn split_heads(qkv: &Tensor<4>, heads: usize) -> [Tensor<4>; 3] {
 fn attentions_equal_their_compositions() {
     for (heads, d) in [(1, 5), (3, 8), (2, 32)] {
         let qkv = random([2, 4, 3, 3 * heads * d]);
-        let [q, k, v] = split_heads(&qkv, heads);
+        let [q, k, v] = split_heads(&qkv.theirs, heads);
         let scale = (d as f64).powf(-0.5);
         let join = |x: Tensor<4>| x.swap_dims(1, 2).reshape([2, 4, 3, heads * d]);
         let scores = (q.clone() * scale).matmul(k.clone().swap_dims(2, 3));
         let full = join(activation::softmax(scores, 3).matmul(v));
         // A graph is walked back once: another one for the other attention.
-        let [q, k, v] = split_heads(&qkv, heads);
+        let [q, k, v] = split_heads(&qkv.theirs, heads);
         let context = activation::softmax(k.swap_dims(2, 3), 3).matmul(v);
         let linear = join((activation::softmax(q, 3) * scale).matmul(context));
-        let weights = random([2, 4, 3, heads * d]).detach();
-        let grads = |y: &Tensor<4>| {
-            let mut grads = (y.clone() * weights.clone()).sum().backward();
-            vec![vec_of(qkv.grad_remove(&mut grads))]
-        };
-        assert_same(attention(qkv.clone(), heads), full, grads);
-        assert_same(linear_attention(qkv.clone(), heads), linear, grads);
+        assert_same(attention(qkv.ours.clone(), heads), full, &[&qkv]);
+        assert_same(linear_attention(qkv.ours.clone(), heads), linear, &[&qkv]);
     }
 }
 
 type Flexed = burn::backend::tensor::FloatTensor<burn::backend::Flex>;
 
 fn flexed<const D: usize>(shape: [usize; D]) -> Flexed {
-    Flexed::from_data(random(shape).into_data())
+    Flexed::from_data(random(shape).theirs.into_data())
 }
 
 #[track_caller]
@@ -421,18 +418,22 @@ fn composed_convolution_in_bf16_equals_the_cpu_kernel() {
     }
 }
 
-/// The one pass of the CPU against the composition of other devices, over several steps.
+/// The step of the device, on the CPU in one pass, against the composition on the CPU, over several
+/// steps.
 #[test]
 fn adam_equals_its_composition() {
     use super::adam::{AdamW, Rows};
-    let row = || random([1001]).inner();
-    let weights = row();
-    let start = Rows {
+    let start = |weights: Tensor<1>| Rows {
         moments: [weights.zeros_like(), weights.zeros_like()],
         averages: vec![weights.clone(), weights.clone()],
         weights,
     };
-    let (mut ours, mut theirs) = (start.clone(), start);
+    let row = || {
+        let row = random([1001]);
+        (row.ours.inner(), row.theirs.inner())
+    };
+    let (ours, theirs) = row();
+    let (mut ours, mut theirs) = (start(ours), start(theirs));
     for step in 1..=5 {
         let adam = AdamW {
             lr: 1e-2,
@@ -443,9 +444,9 @@ fn adam_equals_its_composition() {
             scale: 0.7,
             decays: vec![0.5, 0.999],
         };
-        let grad = row();
-        adam.step(&mut ours, grad.clone());
-        adam.composed(&mut theirs, grad);
+        let (our_grad, their_grad) = row();
+        adam.step(&mut ours, our_grad);
+        adam.composed(&mut theirs, their_grad);
     }
     let numbers = |rows: Rows| {
         let [m, v] = rows.moments;
@@ -461,7 +462,7 @@ fn adam_equals_its_composition() {
 
 #[test]
 fn the_length_of_a_gradient_is_that_of_its_numbers() {
-    let grad = random([5000]).inner();
+    let grad = random([5000]).ours.inner();
     let squares = crate::host::numbers(grad.clone())
         .into_iter()
         .map(|x| f64::from(x).powi(2));
@@ -473,9 +474,9 @@ fn the_length_of_a_gradient_is_that_of_its_numbers() {
 #[should_panic(expected = "assert_shape!(x, [_, _, _, c_in])")]
 fn channels_must_agree() {
     conv2d(
-        random([1, 4, 4, 3]),
-        random([2, 5, 3, 3]),
-        random([2]),
+        random([1, 4, 4, 3]).ours,
+        random([2, 5, 3, 3]).ours,
+        random([2]).ours,
         Window::same(3),
     );
 }

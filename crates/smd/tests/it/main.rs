@@ -1,6 +1,14 @@
 //! Tests across the library: parity with other programs, import, verification.
 
 mod close;
+#[cfg(any(
+    feature = "cuda",
+    feature = "rocm",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+mod device;
 mod import;
 mod parity;
 mod verify;
