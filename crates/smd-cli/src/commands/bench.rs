@@ -69,9 +69,13 @@ pub fn run(args: BenchArgs, kind: Kind, device: &Device) -> anyhow::Result<()> {
 }
 
 /// Other devices run on their own: all of their time would be "everything else".
+fn counts_parts(kind: Kind) -> bool {
+    kind == Kind::Cpu
+}
+
 fn can_plot(kind: Kind) -> anyhow::Result<()> {
     anyhow::ensure!(
-        kind == Kind::Cpu,
+        counts_parts(kind),
         "--plot draws the parts of a step, which are counted on the device cpu alone, not on {kind}; \
          leave out --plot or --device {kind}"
     );
@@ -142,8 +146,8 @@ impl Measured {
             "train_images_per_s": self.images_per_s(&self.train),
             "sample_images_per_s": self.images_per_s(&self.sample),
             "train_peak_bytes": self.train_peak,
-            "train_parts_ms": self.train.to_json(),
-            "sample_parts_ms": self.sample.to_json(),
+            "train_parts_ms": self.train.to_json(counts_parts(self.kind)),
+            "sample_parts_ms": self.sample.to_json(counts_parts(self.kind)),
             "device": self.kind.to_string(),
             "precision": self.config.precision,
             "parameters": self.parameters,
@@ -173,8 +177,11 @@ impl Measured {
         }
         writeln!(out, "\nms of a step          training   sampling")?;
         let mut row = |name, train, sample| writeln!(out, "{name:<18} {train:11.1} {sample:10.1}");
-        for ((name, train), (_, sample)) in self.train.rows().into_iter().zip(self.sample.rows()) {
-            row(name, train, sample)?;
+        if counts_parts(self.kind) {
+            let rows = self.train.rows().into_iter().zip(self.sample.rows());
+            for ((name, train), (_, sample)) in rows {
+                row(name, train, sample)?;
+            }
         }
         row("all", self.train.ms(), self.sample.ms())
     }
@@ -308,6 +315,12 @@ mod tests {
             measured(kind).print(&mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
             assert!(text.lines().next().unwrap().ends_with(&says), "{text}");
+            // Parts where they are counted, and the whole step everywhere.
+            let parts = &object["train_parts_ms"];
+            assert!(parts["all"].is_number(), "{object}");
+            assert_eq!(parts.get("linear").is_some(), kind == Kind::Cpu, "{object}");
+            assert_eq!(text.contains("\nlinear"), kind == Kind::Cpu, "{text}");
+            assert!(text.contains("\nall "), "{text}");
         }
     }
 

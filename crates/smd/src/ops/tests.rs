@@ -63,9 +63,18 @@ fn assert_same<const D: usize>(ours: Tensor<D>, theirs: Tensor<D>, leaves: &[&dy
 fn close(a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");
     let scale = b.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+    let allowed = if Device::default() == Device::flex() {
         // Two orders of summation of some thousand terms.
-        assert!((a - b).abs() <= 2e-5 * scale, "{what}[{i}]: {a}, not {b}");
+        2e-5
+    } else {
+        // A GPU may round the factors of a product to TF32, to eleven bits.
+        2.0 * 2.0_f32.powi(-11)
+    };
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!(
+            (a - b).abs() <= allowed * scale,
+            "{what}[{i}]: {a}, not {b}"
+        );
     }
 }
 
@@ -145,25 +154,21 @@ fn rms_norm_equals_its_composition() {
 fn moved_pixels_equal_their_compositions() {
     let x = random([2, 4, 6, 5]);
     let large = x
+        .theirs
         .clone()
         .reshape([2, 4, 1, 6, 1, 5])
         .expand([2, 4, 2, 6, 2, 5])
         .reshape([2, 8, 12, 5]);
+    assert_same(upsample_nearest(x.ours.clone()), large, &[&x]);
+
+    let x = random([2, 4, 6, 5]);
     let squares = x
+        .theirs
         .clone()
         .reshape([2, 2, 2, 3, 2, 5])
         .permute([0, 1, 3, 5, 2, 4])
         .reshape([2, 2, 3, 20]);
-    for (ours, theirs) in [
-        (upsample_nearest(x.clone()), large),
-        (pixel_unshuffle(x.clone()), squares),
-    ] {
-        let weights = random(theirs.dims()).detach();
-        assert_same(ours, theirs, |y| {
-            let mut grads = (y.clone() * weights.clone()).sum().backward();
-            vec![vec_of(x.grad_remove(&mut grads))]
-        });
-    }
+    assert_same(pixel_unshuffle(x.ours.clone()), squares, &[&x]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ const BARS: f64 = 343.0;
 const INK: RGBColor = RGBColor(34, 34, 38);
 const MUTED: RGBColor = RGBColor(100, 100, 106);
 /// After the colours of the report.
-const MORE_COLOURS: [[u8; 3]; 2] = [[94, 178, 214], [146, 92, 64]];
+const MORE_COLOURS: [[u8; 3]; 3] = [[94, 178, 214], [146, 92, 64], [214, 108, 164]];
 const UNNAMED: [u8; 3] = [160, 160, 166];
 
 impl Picture {

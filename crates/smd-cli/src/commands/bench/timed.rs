@@ -56,9 +56,10 @@ impl Parts {
         1e3 * self.seconds
     }
 
-    /// The rows and `all` as an object.
-    pub fn to_json(&self) -> serde_json::Value {
-        let all = self.rows().into_iter().chain([("all", self.ms())]);
+    /// `all` as an object, and the rows where they were counted.
+    pub fn to_json(&self, counted: bool) -> serde_json::Value {
+        let rows = if counted { self.rows() } else { Vec::new() };
+        let all = rows.into_iter().chain([("all", self.ms())]);
         all.map(|(name, ms)| (name.to_owned(), ms)).collect()
     }
 }
