@@ -73,7 +73,10 @@ struct Parameters<'a> {
 
 impl<'a> Parameters<'a> {
     fn of(net: &HyperNet, mut all: &'a [f32]) -> Self {
-        assert!(net.latent > 0 && net.channels > 0, "hypernet: no channels");
+        assert!(
+            net.latent > 0 && net.channels > 0 && net.layers > 0,
+            "hypernet: no channels or no layers"
+        );
         assert_eq!(all.len(), net.parameters_len(), "hypernet: parameters");
         let parts = net.parameter_lens().map(|len| {
             let (part, rest) = all.split_at(len);
@@ -107,7 +110,7 @@ impl<'a> Parameters<'a> {
 /// - `x`, `out`: `[P, C]`; `z`: `[P, L]`; `parameters`: see [`HyperNet::parameter_lens`]
 ///
 /// # Panics
-/// If a slice does not have its length or there are no channels.
+/// If a slice does not have its length or there are no channels or no layers.
 pub fn forward(net: &HyperNet, x: &[f32], z: &[f32], parameters: &[f32], out: &mut [f32]) {
     forward_at(simd::level(), net, x, z, parameters, out);
 }
@@ -194,7 +197,7 @@ impl<F: Factors> Kernel for Forward<'_, F> {
 ///   `parameters`: see [`HyperNet::parameter_lens`]
 ///
 /// # Panics
-/// If a slice does not have its length or there are no channels.
+/// If a slice does not have its length or there are no channels or no layers.
 pub fn backward(
     net: &HyperNet,
     x: &[f32],

@@ -55,15 +55,16 @@ pub fn run(args: BenchArgs, kind: Kind, device: &Device) -> anyhow::Result<()> {
         can_plot(kind)?;
         output::check_beside(plot.path())?;
     }
-    let measured = Measured::measure(config, args.steps, kind, device)?;
-    if let Some(plot) = &args.plot {
-        plot.write(&measured.picture(&name, &args.source.settings))?;
-    }
+    let measured = Measured::measure(config, name, args.steps, kind, device)?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", measured.to_json())?;
     } else {
         measured.print(&mut out)?;
+    }
+    // Last: what was measured is not lost where it cannot be drawn.
+    if let Some(plot) = &args.plot {
+        plot.write(&measured.picture(&args.source.settings))?;
     }
     Ok(())
 }
@@ -86,8 +87,12 @@ fn can_plot(kind: Kind) -> anyhow::Result<()> {
 struct Measured {
     kind: Kind,
     config: RunConfig,
+    /// The config's name.
+    name: String,
+    /// `[H, W, C]` of an example.
+    shape: [usize; 3],
     parameters: usize,
-    /// Peak of the process when training ends, where the system tells.
+    /// Peak of the process when training ends, where it computes itself and the system tells.
     train_peak: Option<u64>,
     train: Parts,
     sample: Parts,
@@ -95,19 +100,20 @@ struct Measured {
 
 impl Measured {
     fn measure(
-        config: RunConfig,
+        mut config: RunConfig,
+        name: String,
         steps: usize,
         kind: Kind,
         device: &Device,
     ) -> anyhow::Result<Self> {
-        let examples = random_images(&config);
+        let examples = examples(&mut config)?;
         let shape = examples.shape();
         let mut trainer = Trainer::new(config.clone(), examples, device)?;
         let mut train = Timed::default();
         for _ in 0..=steps {
             train.step(|| trainer.train_step().map(drop))?;
         }
-        let train_peak = machine::peak_memory_bytes();
+        let train_peak = (kind == Kind::Cpu).then(machine::peak_memory_bytes);
 
         let model = trainer.model(None);
         let parameters = trainer.parameters();
@@ -129,8 +135,10 @@ impl Measured {
         Ok(Self {
             kind,
             config,
+            name,
+            shape,
             parameters,
-            train_peak,
+            train_peak: train_peak.flatten(),
             train: train.parts(1),
             sample: sample.parts(CHAIN),
         })
@@ -148,6 +156,9 @@ impl Measured {
             "train_peak_bytes": self.train_peak,
             "train_parts_ms": self.train.to_json(counts_parts(self.kind)),
             "sample_parts_ms": self.sample.to_json(counts_parts(self.kind)),
+            "config": self.name,
+            "kernel": self.kernel(),
+            "shape": self.shape,
             "device": self.kind.to_string(),
             "precision": self.config.precision,
             "parameters": self.parameters,
@@ -164,6 +175,7 @@ impl Measured {
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let [train_rate, sample_rate] = [&self.train, &self.sample].map(|p| self.images_per_s(p));
         let batch = self.config.train.batch;
+        writeln!(out, "config      {}", self.what())?;
         writeln!(out, "machine     {}", where_it_ran(self.kind))?;
         writeln!(out, "parameters  {}", self.parameters)?;
         writeln!(out, "training    {train_rate:.2} images/s at batch {batch}")?;
@@ -186,18 +198,30 @@ impl Measured {
         row("all", self.train.ms(), self.sample.ms())
     }
 
-    /// Where every millisecond goes; `name` and `settings` say of which config.
-    fn picture(&self, name: &str, settings: &[String]) -> Picture {
-        let kernel = match self.config.kernel {
+    fn kernel(&self) -> &'static str {
+        match self.config.kernel {
             KernelConfig::Gaussian {} => "one Gaussian",
             KernelConfig::SoftMixture(_) => "SMD",
             KernelConfig::Mixture(_) => "explicit mixture",
-        };
+        }
+    }
+
+    /// What was measured, in a line.
+    fn what(&self) -> String {
         let precision = match self.config.precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
         };
-        let batch = self.config.train.batch;
+        let (batch, [height, width, channels]) = (self.config.train.batch, self.shape);
+        format!(
+            "{}, {}, batch {batch} of {height}x{width}x{channels}, {precision}",
+            self.name,
+            self.kernel()
+        )
+    }
+
+    /// Where every millisecond goes; `settings` are those that the config was changed by.
+    fn picture(&self, settings: &[String]) -> Picture {
         let mut notes = vec![where_it_ran(self.kind)];
         if !settings.is_empty() {
             notes.push(format!("with {}", settings.join(", ")));
@@ -212,7 +236,7 @@ impl Measured {
             parts: parts.rows(),
         };
         Picture {
-            title: format!("{name}, {kernel}, batch {batch}, {precision}"),
+            title: self.what(),
             notes,
             steps: vec![
                 step("Training", &self.train, ""),
@@ -254,33 +278,27 @@ fn configure(args: &BenchArgs) -> anyhow::Result<(RunConfig, String)> {
     Ok((config, name))
 }
 
-/// Images of the config's size: speed does not depend on what they show.
-fn random_images(config: &RunConfig) -> Examples {
-    if let Some(mixture) = config
-        .data
-        .mixture
-        .as_ref()
-        .and_then(|source| source.mixture().ok())
-    {
-        return Examples::Mixture(mixture);
+/// The config's mixture or data, or where their size is known random images of it: speed does not depend on
+/// what they show.
+fn examples(config: &mut RunConfig) -> anyhow::Result<Examples> {
+    let data = &config.data;
+    if data.mixture.is_some() || (data.path.is_some() && data.shape.is_none()) {
+        return Ok(config.resolve()?);
     }
-    let [height, width, channels] = config.data.shape.unwrap_or_else(|| {
-        let channels = config.data.channels.unwrap_or(3);
-        let size = config
-            .data
-            .size
-            .unwrap_or(if channels == 1 { 28 } else { 32 });
+    let [height, width, channels] = data.shape.unwrap_or_else(|| {
+        let channels = data.channels.unwrap_or(3);
+        let size = data.size.unwrap_or(if channels == 1 { 28 } else { 32 });
         [size, size, channels]
     });
     let mut bytes = vec![0; 64 * height * width * channels];
     rand_chacha::ChaCha8Rng::seed_from_u64(0).fill(&mut bytes[..]);
-    Examples::Images(Images {
+    Ok(Examples::Images(Images {
         height,
         width,
         channels,
         bytes,
         skipped: Vec::new(),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -291,6 +309,8 @@ mod tests {
         Measured {
             kind,
             config: RunConfig::default(),
+            name: "a-config".into(),
+            shape: [8, 8, 3],
             parameters: 1,
             train_peak: None,
             train: Parts::default(),
@@ -314,7 +334,12 @@ mod tests {
             let mut text = Vec::new();
             measured(kind).print(&mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
-            assert!(text.lines().next().unwrap().ends_with(&says), "{text}");
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(
+                lines[0].ends_with("a-config, one Gaussian, batch 64 of 8x8x3, f32"),
+                "{text}"
+            );
+            assert!(lines[1].ends_with(&says), "{text}");
             // Parts where they are counted, and the whole step everywhere.
             let parts = &object["train_parts_ms"];
             assert!(parts["all"].is_number(), "{object}");

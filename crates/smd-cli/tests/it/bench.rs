@@ -62,7 +62,7 @@ fn the_parts_of_a_step_are_drawn() {
     assert!(picture.width() > picture.height() / 2 && picture.height() > 500);
     plot("step.svg").assert().success();
     let svg = fs::read_to_string(folder.path().join("step.svg")).unwrap();
-    let title = "gmm-7x7, one Gaussian, batch 16, f32";
+    let title = "gmm-7x7, one Gaussian, batch 16 of 1x1x2, f32";
     assert_says(&svg, &[title, "with net.dim=16", "images/s", "linear", "%"]);
 
     let message = refusal(&mut plot("none/step.png"));
@@ -96,4 +96,40 @@ fn training_in_bf16_is_nearly_the_same_and_not_the_same() {
     for (a, b) in whole.iter().zip(&rounded) {
         assert!((a - b).abs() < 0.03 * a, "{whole:?} and {rounded:?}");
     }
+}
+
+/// The size that counts is that of the data, as in training.
+#[test]
+fn the_data_of_the_config_says_the_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    for i in 0..3 {
+        let name = images.join(format!("{i}.png"));
+        image::RgbImage::new(16, 16).save(name).unwrap();
+    }
+    let bench = |settings: &[&str]| {
+        let mut command = smd(folder.path());
+        command.args(["bench", "--preset", "ddpm-cifar10", "--steps", "1"]);
+        command.args([
+            "--batch",
+            "2",
+            "--set",
+            "net.dim=8",
+            "--set",
+            "net.groups=4",
+        ]);
+        command.args(["--set", "net.attention=[8]", "--json"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command
+    };
+    let output = bench(&["data.path=images"]).assert().success();
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(report["shape"], serde_json::json!([16, 16, 3]));
+    let message = refusal(&mut bench(&["data.path=nothere"]));
+    assert_says(&message, &["nothere"]);
+    let message = refusal(&mut bench(&["data.mixture=typo"]));
+    assert_says(&message, &["typo"]);
 }

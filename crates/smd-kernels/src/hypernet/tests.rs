@@ -205,13 +205,13 @@ fn a_hundred_latents_follow_the_definition() {
     }
 }
 
-fn many() -> (HyperNet, [Vec<f32>; 4]) {
+fn many(precision: Precision) -> (HyperNet, [Vec<f32>; 4]) {
     let net = HyperNet {
         pixels: 2 * TASK + TILE + 5,
         channels: 5,
         latent: 7,
         layers: 2,
-        precision: Precision::F32,
+        precision,
     };
     let lens = [5 * net.pixels, 7 * net.pixels, net.parameters_len()];
     let [x, z, parameters] = [0, 1, 2].map(|i| numbers(lens[i], 1 + i as u32));
@@ -222,7 +222,7 @@ fn many() -> (HyperNet, [Vec<f32>; 4]) {
 #[test]
 #[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn a_pixel_among_many_is_as_if_alone() {
-    let (net, [x, z, parameters, grad]) = many();
+    let (net, [x, z, parameters, grad]) = many(Precision::F32);
     let one = HyperNet { pixels: 1, ..net };
     let run = |net: &HyperNet, x: &[f32], z: &[f32], grad: &[f32]| {
         let [mut out, mut x_grad] = [(); 2].map(|()| vec![f32::NAN; x.len()]);
@@ -252,7 +252,7 @@ fn a_pixel_among_many_is_as_if_alone() {
 #[test]
 #[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn the_number_of_threads_changes_no_bit() {
-    let (net, [x, z, parameters, grad]) = many();
+    let (net, [x, z, parameters, grad]) = many(Precision::F32);
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -272,9 +272,10 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 #[cfg_attr(miri, ignore = "large, and cut into tasks by safe code")]
 fn nan_stays_nan_and_in_its_pixel() {
-    let (net, inputs) = many();
-    for place in [0, 1, 3] {
-        let mut inputs = inputs.clone();
+    let cases = [Precision::F32, Precision::Bf16]
+        .map(|precision| [0, 1, 3].map(|place| (precision, place)));
+    for (precision, place) in cases.into_iter().flatten() {
+        let (net, mut inputs) = many(precision);
         // Pixel 1.
         inputs[place][7] = f32::NAN;
         let [x, z, parameters, grad] = &inputs;
@@ -298,7 +299,7 @@ fn nan_stays_nan_and_in_its_pixel() {
 fn no_pixels_give_nothing() {
     let net = HyperNet {
         pixels: 0,
-        ..many().0
+        ..many(Precision::F32).0
     };
     let parameters = numbers(net.parameters_len(), 1);
     forward(&net, &[], &[], &parameters, &mut []);
@@ -309,6 +310,6 @@ fn no_pixels_give_nothing() {
 #[test]
 #[should_panic(expected = "hypernet: parameters")]
 fn a_parameter_too_few_is_refused() {
-    let (net, [x, z, parameters, mut out]) = many();
+    let (net, [x, z, parameters, mut out]) = many(Precision::F32);
     forward(&net, &x, &z, &parameters[1..], &mut out);
 }

@@ -169,8 +169,11 @@ impl<F: Factors> Factored<F> {
         let rows = x.len() / len;
         self.0.resize(rows * row, F::Number::default());
         for (x, to) in x.chunks_exact(len).zip(self.0.chunks_exact_mut(row)) {
+            let (numbers, rest) = to.split_at_mut(len);
             // SAFETY: the caller has the instruction set.
-            unsafe { write_factors::<V, F>(x, &mut to[..len]) };
+            unsafe { write_factors::<V, F>(x, numbers) };
+            // Not what an earlier use left: zero times infinity is no number.
+            rest.fill(F::Number::default());
         }
         &self.0
     }

@@ -66,5 +66,17 @@ impl Parts {
 
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    let half = seconds.len() / 2;
+    (seconds[(seconds.len() - 1) / 2] + seconds[half]) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_count_is_between_two() {
+        assert_eq!(median(vec![3.0, 1.0, 7.0]), 3.0);
+        assert_eq!(median(vec![8.0, 1.0, 2.0, 4.0]), 3.0);
+    }
 }
