@@ -1,4 +1,4 @@
-"""Times the authors' own SMD code (vanderschaarlab/smd), prints one JSON line.
+"""Times the authors' own SMD code (vanderschaarlab/smd) and prints one JSON line.
 
 The networks are built as their src/smd/main.py does with the sizes of cases/run_smd.sh, except for
 the width (--dim). A training step is forward, backward, gradient clip and Adam; a sampling step is
@@ -143,7 +143,8 @@ def main() -> None:
     shape = (args.batch, 3, args.size, args.size)
 
     form = torch.channels_last if args.channels_last else torch.contiguous_format
-    images, x_t = (draw(shape).to(args.device, memory_format=form) for draw in (torch.rand, torch.randn))
+    draws = (torch.rand, torch.randn)
+    images, x_t = (draw(shape).to(args.device, memory_format=form) for draw in draws)
     with torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.bf16):
         train = train_seconds(diffusion, images, args.steps)
         train_peak = peak_bytes(args.device)  # before sampling, so that it is training's alone

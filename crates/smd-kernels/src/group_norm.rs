@@ -167,13 +167,18 @@ fn sum_runs(
     for (i, run) in x.chunks(run_len).enumerate() {
         part.fill(0.0);
         add(i * run_len, run, &mut part);
-        for pixel in part.chunks_exact(norm.channels) {
-            for (total, &part) in total.iter_mut().zip(pixel) {
-                *total += f64::from(part);
-            }
-        }
+        add_pixels(&part, &mut total);
     }
     total
+}
+
+/// Adds the pixels of a row to the sums of their channels.
+fn add_pixels(row: &[f32], sums: &mut [f64]) {
+    for pixel in row.chunks_exact(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(pixel) {
+            *sum += f64::from(x);
+        }
+    }
 }
 
 /// Mean and `1 / sqrt(var + eps)` of an image's groups, spread over channels.
@@ -314,11 +319,7 @@ pub fn backward_at(
                         part,
                         &mut part_x,
                     );
-                    for pixel in part_x.chunks_exact(c) {
-                        for (sum, &part) in sums_x.iter_mut().zip(pixel) {
-                            *sum += f64::from(part);
-                        }
-                    }
+                    add_pixels(&part_x, &mut sums_x);
                 });
 
                 // sum du * x_hat, from sum du * x.

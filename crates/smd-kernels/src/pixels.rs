@@ -168,6 +168,7 @@ fn check_squares(grid: &Grid, x: &[f32], y: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::any_numbers;
     use crate::testing::{cases, numbers};
     use proptest::prelude::*;
 
@@ -190,9 +191,9 @@ mod tests {
                 x[((b * height + i) * width + j) * channels + c]
             };
 
-            let mut large = vec![f32::NAN; 4 * grid.len()];
+            let mut large = any_numbers(4 * grid.len());
             upsample(&grid, &x, &mut large);
-            let mut squares = vec![f32::NAN; grid.len()];
+            let mut squares = any_numbers(grid.len());
             unshuffle(&grid, &x, &mut squares);
             for b in 0..batch {
                 for c in 0..channels {
@@ -208,7 +209,7 @@ mod tests {
                     }
                 }
             }
-            let mut again = vec![f32::NAN; grid.len()];
+            let mut again = any_numbers(grid.len());
             shuffle(&grid, &squares, &mut again);
             prop_assert_eq!(&again, &x);
         }
@@ -220,9 +221,9 @@ mod tests {
         ) {
             let grid = Grid { batch, size, channels };
             let (x, g) = (numbers(grid.len(), 1), numbers(4 * grid.len(), 2));
-            let mut y = vec![f32::NAN; 4 * grid.len()];
+            let mut y = any_numbers(4 * grid.len());
             upsample(&grid, &x, &mut y);
-            let mut x_grad = vec![f32::NAN; grid.len()];
+            let mut x_grad = any_numbers(grid.len());
             upsample_backward(&grid, &g, &mut x_grad);
             let (there, back) = (dot(&y, &g), dot(&x, &x_grad));
             prop_assert!((there - back).abs() < 1e-4 * (1.0 + there.abs()), "{} {}", there, back);
