@@ -6,5 +6,6 @@ pub mod import;
 pub mod info;
 pub mod quickstart;
 pub mod sample;
+pub mod theory;
 pub mod train;
 pub mod verify;

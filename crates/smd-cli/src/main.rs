@@ -46,6 +46,7 @@ enum Command {
     Import(commands::import::ImportCommand),
     Verify(commands::verify::VerifyArgs),
     Bench(commands::bench::BenchArgs),
+    Theory(commands::theory::TheoryArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Info(args) => commands::info::run(args)?,
         Command::Import(command) => commands::import::run(command)?,
         Command::Verify(args) => return commands::verify::run(args, &device),
+        Command::Theory(args) => commands::theory::run(args)?,
         Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ mod folder;
 mod grid;
 mod images;
 mod npz;
+mod plot;
 mod points;
 
 pub use file::{check_beside, write_beside};
@@ -15,6 +16,7 @@ pub use folder::{create_out_dir, remove_older_samples};
 pub use grid::{VIEW_SIDE, grid};
 pub use images::{Images, write_png};
 pub use npz::{write_npz, write_npz_vectors};
+pub use plot::{Drawing, PlotFile};
 pub use points::write_scatter;
 
 use std::io::Write;

@@ -232,10 +232,18 @@ pub enum MixtureError {
     #[error("`means` has empty lists, expected one number per dimension")]
     NoDimensions,
     /// The spread is given twice or not at all.
-    #[error("found {found} of `stds` and `variances`, expected exactly one of the two")]
+    #[error("found {found} of `stds`, `variances` and `covariances`, expected exactly one of them")]
     Spread {
-        /// `both` or `neither`.
+        /// `none` or `several`.
         found: &'static str,
+    },
+    /// A matrix is no covariance.
+    #[error("`covariances[{component}]` {problem}")]
+    Covariance {
+        /// The component, from 0.
+        component: usize,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A list does not have one entry per component.
     #[error(

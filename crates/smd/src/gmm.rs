@@ -1,29 +1,38 @@
-//! Gaussian mixtures with diagonal covariances, in f64: the data law whose every step is known.
+//! Gaussian mixtures in f64: the data law whose every step is known.
 //!
 //! ```text
-//! q(x) = sum_k w_k N(x; mu_k, diag(var_k))
+//! q(x) = sum_k w_k N(x; mu_k, Sigma_k),   Sigma_k = sum_i var_ki u_ki u_ki^T
 //! ```
+//! A covariance is kept as its eigenvectors `u_ki`, the component's axes, and the variances along
+//! them: noise of equal strength in every direction changes the variances and leaves the axes, so every
+//! formula of a round component holds along each axis.
+//!
 //! Under the forward process such a law stays a mixture at every step, in both directions (Li, van
 //! Breugel, van der Schaar, "Soft Mixture Denoising", ICLR 2024, arXiv:2309.14068, Prop. 3.1), so
 //! errors and samplers are checked against it without training anything.
 //!
 //! - [`GaussianMixture`]: density, samples, moments
 //! - [`MixtureConfig`]: a mixture as it is written in a config file
-//! - Prop. 3.1: [`GaussianMixture::posterior_x_0`], [`GaussianMixture::backward`]
+//! - Prop. 3.1: [`GaussianMixture::posterior_x_0`], [`GaussianMixture::backward`], and for many `x_t`
+//!   of one step [`BackwardStep`]
 
+mod axes;
+mod backward_step;
 mod config;
 mod posterior;
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::noise::{self, Use};
 
+pub use backward_step::{BackwardLaw, BackwardStep};
 pub use config::MixtureConfig;
 
-/// A mixture of `K` Gaussians in `D` dimensions, each with its own variance per axis.
+/// A mixture of `K` Gaussians in `D` dimensions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GaussianMixture {
     /// `D`, at least 1.
@@ -32,8 +41,10 @@ pub struct GaussianMixture {
     weights: Vec<f64>,
     /// `mu_k`, `[K, D]` row by row.
     means: Vec<f64>,
-    /// `var_k`, `[K, D]` row by row, positive.
+    /// `var_ki`, `[K, D]` row by row, positive: along the axes.
     variances: Vec<f64>,
+    /// `u_ki`, `[K, D, D]`, an orthonormal row each; `None`: the coordinate axes.
+    axes: Option<Arc<[f64]>>,
 }
 
 /// One Gaussian of a [`GaussianMixture`].
@@ -43,8 +54,47 @@ pub struct Component<'a> {
     pub weight: f64,
     /// `mu_k`, `[D]`.
     pub mean: &'a [f64],
-    /// `var_k`, `[D]`: variances, not deviations.
+    /// `var_ki`, `[D]`: variances along its axes, not deviations.
     pub variances: &'a [f64],
+    /// `u_ki`, `[D, D]`, a row each; `None`: the coordinate axes.
+    pub axes: Option<&'a [f64]>,
+}
+
+impl Component<'_> {
+    /// `(x - mu_k)^T Sigma_k^-1 (x - mu_k)`: the squared distance in standard deviations.
+    ///
+    /// # Shapes
+    /// - `x`: `[D]`
+    pub fn square_distance(&self, x: &[f64]) -> f64 {
+        match self.axes {
+            None => {
+                let axes = x.iter().zip(self.mean).zip(self.variances);
+                axes.map(|((x, mu), var)| (x - mu).powi(2) / var).sum()
+            }
+            Some(axes) => {
+                let rows = axes.chunks_exact(x.len()).zip(self.variances);
+                let along = |u: &[f64]| -> f64 {
+                    let offset = x.iter().zip(self.mean).map(|(x, mu)| x - mu);
+                    u.iter().zip(offset).map(|(u, d)| u * d).sum()
+                };
+                rows.map(|(u, var)| along(u).powi(2) / var).sum()
+            }
+        }
+    }
+
+    /// The diagonal of `Sigma_k`, `[D]`.
+    fn coordinate_variances(&self) -> Vec<f64> {
+        let Some(axes) = self.axes else {
+            return self.variances.to_vec();
+        };
+        let mut diagonal = vec![0.0; self.mean.len()];
+        for (u, var) in axes.chunks_exact(self.mean.len()).zip(self.variances) {
+            for (sum, u) in diagonal.iter_mut().zip(u) {
+                *sum += var * u * u;
+            }
+        }
+        diagonal
+    }
 }
 
 impl GaussianMixture {
@@ -65,6 +115,7 @@ impl GaussianMixture {
             weights: vec![1.0 / 49.0; 49],
             variances: vec![component_var / axis_var; means.len()],
             means,
+            axes: None,
         }
     }
 
@@ -75,18 +126,28 @@ impl GaussianMixture {
 
     /// The `K` Gaussians, in order.
     pub fn components(&self) -> impl ExactSizeIterator<Item = Component<'_>> + Clone {
+        let rows = self
+            .means
+            .chunks_exact(self.dim)
+            .zip(self.variances.chunks_exact(self.dim));
         self.weights
             .iter()
-            .zip(
-                self.means
-                    .chunks_exact(self.dim)
-                    .zip(self.variances.chunks_exact(self.dim)),
-            )
-            .map(|(&weight, (mean, variances))| Component {
+            .zip(rows)
+            .enumerate()
+            .map(|(k, (&weight, (mean, variances)))| Component {
                 weight,
                 mean,
                 variances,
+                axes: self.axes_of(k),
             })
+    }
+
+    /// The axes of component `k`, `[D, D]`; `None`: the coordinate axes.
+    fn axes_of(&self, k: usize) -> Option<&[f64]> {
+        let square = self.dim * self.dim;
+        self.axes
+            .as_ref()
+            .map(|axes| &axes[k * square..(k + 1) * square])
     }
 
     /// `log q(x)`, in nats; finite far away from every component.
@@ -131,13 +192,12 @@ impl GaussianMixture {
                 break;
             }
         }
-        let axes = chosen * self.dim..(chosen + 1) * self.dim;
-        let (means, variances) = (&self.means[axes.clone()], &self.variances[axes]);
-        let draw = |(mean, var): (&f64, &f64)| {
-            let eps: f64 = StandardNormal.sample(rng);
-            mean + var.sqrt() * eps
-        };
-        means.iter().zip(variances).map(draw).collect()
+        let row = chosen * self.dim..(chosen + 1) * self.dim;
+        let eps: Vec<f64> = StandardNormal.sample_iter(rng).take(self.dim).collect();
+        let mut x = self.means[row.clone()].to_vec();
+        let stds = self.variances[row].iter().map(|var| var.sqrt());
+        axes::add_scaled(self.axes_of(chosen), stds, &eps, &mut x);
+        x
     }
 
     /// Writes example `index` of the data set named `seed`: a function of the two numbers alone.
@@ -170,10 +230,10 @@ impl GaussianMixture {
         mean
     }
 
-    /// The variance along each axis, `[D]`: inside the components plus between them.
+    /// The variance of each coordinate, `[D]`: inside the components plus between them.
     ///
     /// ```text
-    /// sum_k w_k (var_k + (mu_k - E x)^2)
+    /// sum_k w_k (diag Sigma_k + (mu_k - E x)^2)
     /// ```
     pub fn variance(&self) -> Vec<f64> {
         let mean = self.mean();
@@ -184,12 +244,43 @@ impl GaussianMixture {
                 .iter()
                 .zip(&mean)
                 .map(|(mu, mean)| (mu - mean).powi(2));
-            let both = component.variances.iter().zip(between);
+            let both = component.coordinate_variances().into_iter().zip(between);
             for (sum, (within, between)) in variance.iter_mut().zip(both) {
                 *sum += component.weight * (within + between);
             }
         }
         variance
+    }
+
+    /// `Cov(x)`, `[D, D]` row by row.
+    pub fn covariance(&self) -> Vec<f64> {
+        let (dim, mean) = (self.dim, self.mean());
+        let mut covariance = vec![0.0; dim * dim];
+        for component in self.components() {
+            let mut add = |factor: f64, a: &[f64]| {
+                for (row, a_i) in covariance.chunks_exact_mut(dim).zip(a) {
+                    for (sum, a_j) in row.iter_mut().zip(a) {
+                        *sum += factor * a_i * a_j;
+                    }
+                }
+            };
+            let offset: Vec<f64> = component
+                .mean
+                .iter()
+                .zip(&mean)
+                .map(|(a, b)| a - b)
+                .collect();
+            add(component.weight, &offset);
+            for (i, var) in component.variances.iter().enumerate() {
+                let mut axis = vec![0.0; dim];
+                match component.axes {
+                    Some(axes) => axis.copy_from_slice(&axes[i * dim..(i + 1) * dim]),
+                    None => axis[i] = 1.0,
+                }
+                add(component.weight * var, &axis);
+            }
+        }
+        covariance
     }
 
     /// `tr Cov(x)`: the mean squared distance from the mean.
@@ -205,11 +296,8 @@ impl GaussianMixture {
             "numbers of a point against the mixture's dimensions"
         );
         let log_term = |component: Component<'_>| {
-            let axes = x.iter().zip(component.mean).zip(component.variances);
-            let twice: f64 = axes
-                .map(|((x, mu), var)| (x - mu).powi(2) / var + (TAU * var).ln())
-                .sum();
-            component.weight.ln() - 0.5 * twice
+            let log_det: f64 = component.variances.iter().map(|var| (TAU * var).ln()).sum();
+            component.weight.ln() - 0.5 * (component.square_distance(x) + log_det)
         };
         self.components().map(log_term).collect()
     }
@@ -240,6 +328,7 @@ mod tests {
             weights: vec![0.3, 0.7],
             means: vec![-1.0, 0.5, 1.5, -0.25],
             variances: vec![0.04, 0.5, 0.3, 0.1],
+            axes: None,
         }
     }
 
@@ -331,6 +420,7 @@ mod tests {
             weights: vec![0.2, 0.8, 0.0],
             means: vec![-9.0, 9.0, 99.0],
             variances: vec![1.0; 3],
+            axes: None,
         };
         let mut rng = noise::rng(2, 0, 0, Use::Example);
         let draws: Vec<_> = (0..DRAWS).map(|_| mixture.sample(&mut rng)[0]).collect();

@@ -7,7 +7,7 @@
 //! - [`schedule`] and [`process`] are the forward process, [`denoise`] one learned backward step;
 //! - [`objective`] is what is minimised, [`train`] minimises it, [`sampler`] runs the chain back;
 //! - [`nn`] holds the networks, [`ops`] the operations that each device may do in its own way;
-//! - [`gmm`] and [`eval`] say how good the result is; [`import`] reads foreign checkpoints, [`verify`]
+//! - [`gmm`], [`denoising_error`] and [`eval`] say how good the result is; [`import`] reads foreign checkpoints, [`verify`]
 //!   holds a model against what another program computed.
 //!
 //! The library never prints, never exits and never seeds anything globally.
@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod denoise;
+pub mod denoising_error;
 pub mod error;
 pub mod eval;
 #[cfg(test)]

@@ -42,6 +42,10 @@ pub enum Use {
     Projection = 13,
     /// A sampled `x_{t-1}` in training.
     Previous = 14,
+    /// Draws of the exact denoising errors.
+    ExactError = 15,
+    /// Noise of chains of exact steps.
+    ExactChain = 16,
 }
 
 /// A generator for the draws named (`seed`, `image`, `step`, `purpose`).

@@ -183,7 +183,7 @@ mod tests {
             weights: Some(vec![0.3, 0.7]),
             means: vec![vec![-1.2], vec![0.5]],
             stds: Some(vec![0.05, 0.05]),
-            variances: None,
+            ..MixtureConfig::default()
         };
         let schedule = ScheduleConfig {
             kind: ScheduleKind::Cosine,

@@ -3,10 +3,11 @@
 mod plot;
 mod timed;
 
-use self::plot::{Picture, PlotFile};
+use self::plot::Picture;
 use self::timed::{Parts, Timed};
 use super::config_source::ConfigSource;
 use crate::device::Kind;
+use crate::output::PlotFile;
 use crate::{machine, output};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};

@@ -1,10 +1,10 @@
 //! Whether samples cover the modes of a known mixture, and how sharply.
 //!
 //! A component of the mixture is a mode. The distance of a sample from a mode is measured in the
-//! mode's standard deviations, axis by axis:
+//! mode's standard deviations, along its axes:
 //!
 //! ```text
-//! d_k(x) = sqrt(sum_i (x_i - mu_ki)^2 / var_ki)
+//! d_k(x) = sqrt((x - mu_k)^T Sigma_k^-1 (x - mu_k))
 //! ```
 //! The numbers mean what they say where modes are well separated, by 8 standard deviations or more.
 //! In many dimensions nothing is within 3 standard deviations of its own mode (of a perfect model's
@@ -127,12 +127,10 @@ pub fn share_within_3_std(dim: usize) -> f64 {
 
 /// The mode with the smallest `d_k`, and `d_k^2`.
 fn nearest(sample: &[f32], components: &[Component<'_>]) -> (usize, f64) {
+    let sample: Vec<f64> = sample.iter().map(|&x| f64::from(x)).collect();
     let mut best = (0, f64::INFINITY);
     for (mode, component) in components.iter().enumerate() {
-        let axes = sample.iter().zip(component.mean).zip(component.variances);
-        let square = axes
-            .map(|((&x, mu), var)| (f64::from(x) - mu).powi(2) / var)
-            .sum();
+        let square = component.square_distance(&sample);
         if square < best.1 {
             best = (mode, square);
         }

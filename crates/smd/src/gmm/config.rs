@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::GaussianMixture;
+use super::{GaussianMixture, axes};
 use crate::error::MixtureError;
 
 /// A Gaussian mixture of `K` components in `D` dimensions.
 ///
-/// The spread is given by exactly one of `stds` (round components) and `variances` (one number per
-/// axis). In TOML:
+/// The spread is given by exactly one of `stds` (round components), `variances` (a number per
+/// coordinate) and `covariances` (a matrix per component). In TOML:
 ///
 /// ```
 /// # use smd::gmm::{GaussianMixture, MixtureConfig};
@@ -33,15 +33,19 @@ pub struct MixtureConfig {
     pub stds: Option<Vec<f64>>,
     /// Positive variances, `K` lists of `D` numbers, in the unit of the data squared.
     pub variances: Option<Vec<Vec<f64>>>,
+    /// Symmetric positive definite matrices, `K` lists of `D` rows of `D` numbers, in the unit of the
+    /// data squared.
+    pub covariances: Option<Vec<Vec<Vec<f64>>>>,
 }
 
 impl GaussianMixture {
     /// The mixture that `config` describes, its weights scaled to sum to 1.
     ///
     /// # Errors
-    /// The first of: no means, means of different lengths, both or neither of `stds` and
-    /// `variances`, a list whose length does not fit `means`, a number that is not finite, a
-    /// weight, std or variance that is not positive.
+    /// The first of: no means, means of different lengths, none or several of `stds`, `variances` and
+    /// `covariances`, a list whose length does not fit `means`, a number that is not finite, a weight,
+    /// std or variance that is not positive, a covariance that is not symmetric or has a variance that
+    /// is not positive.
     pub fn from_config(config: &MixtureConfig) -> Result<Self, MixtureError> {
         let dim = match config.means.first() {
             None => return Err(MixtureError::NoComponents),
@@ -58,23 +62,29 @@ impl GaussianMixture {
             None => vec![1.0 / components as f64; components],
             Some(weights) => normalised(weights, components)?,
         };
-        let variances = match (&config.stds, &config.variances) {
-            (Some(stds), None) => round_variances(stds, components, dim)?,
-            (None, Some(variances)) => {
+        let (variances, axes) = match (&config.stds, &config.variances, &config.covariances) {
+            (Some(stds), None, None) => (round_variances(stds, components, dim)?, None),
+            (None, Some(variances), None) => {
                 check_rows("variances", variances, components, dim)?;
                 for (component, row) in variances.iter().enumerate() {
                     check_all("variances", component, row, is_positive, POSITIVE)?;
                 }
-                variances.concat()
+                (variances.concat(), None)
             }
-            (None, None) => return Err(MixtureError::Spread { found: "neither" }),
-            (Some(_), Some(_)) => return Err(MixtureError::Spread { found: "both" }),
+            (None, None, Some(covariances)) => {
+                check_count("covariances", covariances.len(), components)?;
+                let (variances, axes) = axes::of_covariances(covariances, dim)?;
+                (variances, Some(axes.into()))
+            }
+            (None, None, None) => return Err(MixtureError::Spread { found: "none" }),
+            _ => return Err(MixtureError::Spread { found: "several" }),
         };
         Ok(Self {
             dim,
             weights,
             means: config.means.concat(),
             variances,
+            axes,
         })
     }
 }
@@ -144,7 +154,7 @@ fn check_rows(
     }
 }
 
-fn check_all(
+pub(super) fn check_all(
     field: &'static str,
     component: usize,
     values: &[f64],
@@ -180,6 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn diagonal_covariances_are_variances() {
+        let full = read("means = [[0, 1]]\ncovariances = [[[0.25, 0], [0, 4]]]").unwrap();
+        let diagonal = read("means = [[0, 1]]\nvariances = [[0.25, 4]]").unwrap();
+        for x in [[0.0, 0.0], [1.0, -3.0]] {
+            let off = full.log_density(&x) - diagonal.log_density(&x);
+            assert!(off.abs() < 1e-14, "{off}");
+        }
+        assert!((full.variance()[1] - 4.0).abs() < 1e-14);
+    }
+
+    /// `(1, 1)` is the long axis: variance 1.5; `(1, -1)` the short one: 0.5.
+    #[test]
+    fn a_covariance_has_its_density() {
+        let full = read("means = [[0, 0]]\ncovariances = [[[1, 0.5], [0.5, 1]]]").unwrap();
+        let density = full.log_density(&[1.0, 1.0]);
+        let expected = -0.5 * (2.0 / 1.5 + (std::f64::consts::TAU.powi(2) * 0.75).ln());
+        assert!(
+            (density - expected).abs() < 1e-14,
+            "{density}, not {expected}"
+        );
+    }
+
+    #[test]
     fn weights_are_normalised_and_equal_by_default() {
         let weights = |text: &str| read(text).unwrap().weights;
         assert_eq!(weights("means = [[0], [1]]\nstds = [1, 1]"), [0.5, 0.5]);
@@ -198,6 +231,7 @@ mod tests {
             means: vec![vec![0.1, -2.0]],
             stds: None,
             variances: Some(vec![vec![0.3, 1e-9]]),
+            covariances: None,
         };
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<MixtureConfig>(&text).unwrap(), config);
@@ -212,8 +246,27 @@ mod tests {
                 "means = [[0, 1], [2]]\nstds = [1, 1]",
                 "`means[1]` has length 1, expected 2",
             ),
-            ("means = [[0]]", "found neither"),
-            ("means = [[0]]\nstds = [1]\nvariances = [[1]]", "found both"),
+            ("means = [[0]]", "found none"),
+            (
+                "means = [[0]]\nstds = [1]\nvariances = [[1]]",
+                "found several",
+            ),
+            (
+                "means = [[0, 0]]\ncovariances = [[[1, 0.5], [0.4, 1]]]",
+                "`covariances[0]` is not symmetric",
+            ),
+            (
+                "means = [[0, 0]]\ncovariances = [[[1, 2], [2, 1]]]",
+                "has the variance -1",
+            ),
+            (
+                "means = [[0, 0]]\ncovariances = [[[1, 2]]]",
+                "`covariances[0]` has length 1, expected 2",
+            ),
+            (
+                "means = [[0]]\ncovariances = [[[nan]]]",
+                "`covariances[0]` is NaN",
+            ),
             (
                 "means = [[0], [1]]\nstds = [1]",
                 "`stds` has length 1, expected 2",

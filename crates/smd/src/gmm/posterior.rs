@@ -7,13 +7,13 @@
 //! - `q(x_0 | x_t)`: [`GaussianMixture::posterior_x_0`], `tr Cov`: [`GaussianMixture::trace_cov_x_0`]
 //! - `q(x_{t-1} | x_t)`, Eq. 6-7: [`GaussianMixture::backward`]
 
-use super::GaussianMixture;
+use super::{GaussianMixture, axes};
 
 impl GaussianMixture {
     /// `q(x_t)` when `x_0` follows this mixture.
     ///
     /// ```text
-    /// w_k,   sqrt(alpha_bar) mu_k,   P_k = (1 - alpha_bar) + alpha_bar var_k
+    /// w_k,   sqrt(alpha_bar) mu_k,   P_k = (1 - alpha_bar) + alpha_bar Sigma_k
     /// ```
     ///
     /// # Panics
@@ -30,16 +30,18 @@ impl GaussianMixture {
             weights: self.weights.clone(),
             means: self.means.iter().map(|mu| signal * mu).collect(),
             variances: self.variances.iter().map(marginal_var).collect(),
+            axes: self.axes.clone(),
         }
     }
 
     /// `q(x_0 | x_t)` for `x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps`.
     ///
     /// ```text
-    /// w'_k   = w_k N(x_t; sqrt(alpha_bar) mu_k, P_k) / q(x_t),   P_k = (1 - alpha_bar) + alpha_bar var_k
-    /// mu'_k  = ((1 - alpha_bar) mu_k + sqrt(alpha_bar) var_k x_t) / P_k
-    /// var'_k = (1 - alpha_bar) var_k / P_k
+    /// w'_k   = w_k N(x_t; sqrt(alpha_bar) mu_k, P_k) / q(x_t),   P_k = (1 - alpha_bar) + alpha_bar Sigma_k
+    /// mu'_k  = mu_k + sqrt(alpha_bar) Sigma_k P_k^-1 (x_t - sqrt(alpha_bar) mu_k)
+    /// Sigma'_k = (1 - alpha_bar) Sigma_k P_k^-1
     /// ```
+    /// All three matrices have the axes of `Sigma_k`.
     /// Weights are taken from logarithms, so they are right far away from the data.
     ///
     /// # Shapes
@@ -56,23 +58,24 @@ impl GaussianMixture {
         let marginal = self.marginal(alpha_bar);
         let (signal, noise_var) = (alpha_bar.sqrt(), 1.0 - alpha_bar);
 
-        let axes = self
-            .means
-            .iter()
-            .zip(&self.variances)
-            .zip(&marginal.variances);
-        let means = axes
-            .clone()
-            .zip(x_t.iter().cycle())
-            .map(|(((mu, var), marginal_var), x_t)| {
-                (noise_var * mu + signal * var * x_t) / marginal_var
-            });
-        let variances = axes.map(|((_, var), marginal_var)| noise_var * var / marginal_var);
+        let both = self.variances.iter().zip(&marginal.variances);
+        let gains: Vec<f64> = both.clone().map(|(var, p)| signal * var / p).collect();
+        let variances = both.map(|(var, p)| noise_var * var / p);
+        let mut means = self.means.clone();
+        let rows = means
+            .chunks_exact_mut(self.dim)
+            .zip(marginal.means.chunks_exact(self.dim))
+            .zip(gains.chunks_exact(self.dim));
+        for (k, ((mean, mean_t), gains)) in rows.enumerate() {
+            let offset: Vec<f64> = x_t.iter().zip(mean_t).map(|(x, mu)| x - mu).collect();
+            axes::add_scaled(self.axes_of(k), gains.iter().copied(), &offset, mean);
+        }
         Self {
             dim: self.dim,
             weights: marginal.responsibilities(x_t),
-            means: means.collect(),
             variances: variances.collect(),
+            means,
+            axes: self.axes.clone(),
         }
     }
 
@@ -87,11 +90,11 @@ impl GaussianMixture {
     /// `q(x_{t-1} | x_t)` of the consecutive steps `t - 1` and `t` (Eq. 6-7).
     ///
     /// ```text
-    /// w'_k   = w_k N(x_t; sqrt(alpha_bar_t) mu_k, beta_t + alpha_t P_k) / q(x_t)
-    /// mu'_k  = (beta_t sqrt(alpha_bar_prev) mu_k + sqrt(alpha_t) P_k x_t) / (beta_t + alpha_t P_k)
-    /// var'_k = beta_t P_k / (beta_t + alpha_t P_k)
+    /// w'_k     = w_k N(x_t; sqrt(alpha_bar_t) mu_k, beta_t + alpha_t P_k) / q(x_t)
+    /// mu'_k    = (beta_t + alpha_t P_k)^-1 (beta_t sqrt(alpha_bar_prev) mu_k + sqrt(alpha_t) P_k x_t)
+    /// Sigma'_k = beta_t P_k (beta_t + alpha_t P_k)^-1
     ///
-    /// P_k = (1 - alpha_bar_prev) + alpha_bar_prev var_k
+    /// P_k = (1 - alpha_bar_prev) + alpha_bar_prev Sigma_k
     /// alpha_t = alpha_bar_t / alpha_bar_prev,   beta_t = 1 - alpha_t
     /// ```
     /// It is the posterior of a mixture seen through one step of noise, the mixture being
@@ -129,6 +132,7 @@ mod tests {
             weights: vec![0.3, 0.7],
             means: vec![-1.4, 0.6],
             variances: vec![0.04, 0.09],
+            axes: None,
         }
     }
 
@@ -139,7 +143,41 @@ mod tests {
             weights: vec![0.2, 0.5, 0.3],
             means: vec![-1.0, 0.5, 1.5, -0.25, 0.1, 0.2],
             variances: vec![0.04, 0.5, 0.3, 0.1, 1.7, 0.9],
+            axes: None,
         }
+    }
+
+    /// The same mixture with every mean and component turned by `angle`.
+    fn turned(mixture: &GaussianMixture, angle: f64) -> GaussianMixture {
+        let (sin, cos) = angle.sin_cos();
+        let turn = |x: &[f64]| [cos * x[0] - sin * x[1], sin * x[0] + cos * x[1]];
+        GaussianMixture {
+            means: mixture.means.chunks_exact(2).flat_map(turn).collect(),
+            axes: Some([cos, sin, -sin, cos].repeat(mixture.weights.len()).into()),
+            ..mixture.clone()
+        }
+    }
+
+    /// Full covariances: turning the data turns everything that is computed from it.
+    #[test]
+    fn a_turned_mixture_has_the_turned_posterior() {
+        let (plain, angle) = (lopsided(), 0.7_f64);
+        let mixture = turned(&plain, angle);
+        let (sin, cos) = angle.sin_cos();
+        let turn = |x: &[f64]| [cos * x[0] - sin * x[1], sin * x[0] + cos * x[1]];
+        for x_t in [[0.4, -1.3], [2.0, 0.1]] {
+            let step = |mixture: &GaussianMixture, x_t: &[f64]| mixture.backward(x_t, 0.3, 0.8);
+            let (expected, found) = (step(&plain, &x_t), step(&mixture, &turn(&x_t)));
+            for x in [[0.0, 0.0], [0.7, -0.2]] {
+                let off = found.log_density(&turn(&x)) - expected.log_density(&x);
+                assert!(off.abs() < 1e-12, "{off}");
+            }
+            let mean = turn(&expected.mean());
+            assert!((mean[0] - found.mean()[0]).abs() < 1e-12);
+            assert!((expected.trace_cov() - found.trace_cov()).abs() < 1e-12);
+        }
+        let moved: Vec<f64> = mixture.sample(&mut rng(3, 0, 0, Use::Example));
+        assert!(mixture.log_density(&moved).is_finite());
     }
 
     fn normal_density(x: f64, mean: f64, var: f64) -> f64 {

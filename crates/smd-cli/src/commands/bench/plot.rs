@@ -1,62 +1,14 @@
 //! Where the time of a step goes, as a picture.
 
 use crate::font::sans_serif;
-use crate::output;
+use crate::output::Drawing;
 use crate::report::COLOURS;
-use image::RgbImage;
-use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
+use plotters::backend::DrawingBackend;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, RGBColor, WHITE};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-/// Where a picture goes; its ending says how it is written.
-#[derive(Debug, Clone)]
-pub struct PlotFile {
-    path: PathBuf,
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Png,
-    Svg,
-}
-
-impl FromStr for PlotFile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = PathBuf::from(text);
-        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let format = match ending.to_str() {
-            Some("png") => Format::Png,
-            Some("svg") => Format::Svg,
-            _ => return Err("expected a name that ends in .png or .svg".into()),
-        };
-        Ok(Self { path, format })
-    }
-}
-
-impl PlotFile {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Draws the picture and writes it over an older one.
-    ///
-    /// # Errors
-    /// A folder that cannot be written; an older file is then as it was.
-    pub fn write(&self, picture: &Picture) -> anyhow::Result<()> {
-        match self.format {
-            Format::Png => output::write_png(&self.path, &picture.to_pixels().into()),
-            Format::Svg => output::write_file(&self.path, picture.to_svg().as_bytes()),
-        }
-    }
-}
 
 /// What is drawn: a title, lines under it, and for each kind of step its parts, longest first.
 #[derive(Debug, Clone)]
@@ -100,23 +52,7 @@ const MUTED: RGBColor = RGBColor(100, 100, 106);
 const MORE_COLOURS: [[u8; 3]; 3] = [[94, 178, 214], [146, 92, 64], [214, 108, 164]];
 const UNNAMED: [u8; 3] = [160, 160, 166];
 
-impl Picture {
-    fn to_pixels(&self) -> RgbImage {
-        let (width, height) = self.size();
-        let mut pixels = RgbImage::new(width, height);
-        self.draw(BitMapBackend::with_buffer(&mut pixels, (width, height)))
-            .expect("a picture is drawn into memory");
-        pixels
-    }
-
-    fn to_svg(&self) -> String {
-        let mut svg = String::new();
-        self.draw(SVGBackend::with_string(&mut svg, self.size()))
-            .expect("a picture is drawn into memory");
-        svg
-    }
-
-    /// Width and height in units of the drawing.
+impl Drawing for Picture {
     fn size(&self) -> (u32, u32) {
         let head = LEADING * (TITLE + NOTE * self.notes.len() as f64);
         let step = |step: &Step| {

@@ -123,14 +123,3 @@ fn a_long_line_is_cut_off_inside_the_picture() {
     assert_eq!(fitted("", 16.0, 100.0), "");
     assert_eq!(fitted("wide", 16.0, 0.0), "");
 }
-
-#[test]
-fn the_ending_says_the_format() {
-    let format = |text: &str| text.parse::<PlotFile>().map(|file| file.format);
-    assert_eq!(format("a/step.png"), Ok(Format::Png));
-    assert_eq!(format("step.PNG"), Ok(Format::Png));
-    assert_eq!(format("step.svg"), Ok(Format::Svg));
-    for text in ["step.jpg", "step", ".png", "png", ""] {
-        assert!(format(text).unwrap_err().contains(".png or .svg"), "{text}");
-    }
-}

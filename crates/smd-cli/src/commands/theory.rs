@@ -1,0 +1,127 @@
+//! `smd theory`: what a Gaussian backward step must lose on a Gaussian mixture, exactly.
+
+mod exceed;
+mod floors;
+mod plot;
+
+use smd::config::MixtureSource;
+use smd::gmm::GaussianMixture;
+use smd::schedule::{NoiseSchedule, ScheduleConfig, ScheduleKind};
+use std::path::Path;
+
+/// The exact denoising error of Gaussian steps on a Gaussian mixture: M_t at every step, E of the chain,
+/// and what it does to samples. Trains nothing.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct TheoryArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    floors: floors::FloorsArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    Exceed(exceed::ExceedArgs),
+}
+
+/// The chain.
+#[derive(Debug, clap::Args)]
+struct Chain {
+    /// Steps of the chain, T.
+    #[arg(long, value_name = "T", required = true)]
+    steps: Option<usize>,
+    /// Noise schedule.
+    #[arg(long, value_name = "SCHEDULE", default_value = "cosine")]
+    schedule: ScheduleName,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ScheduleName {
+    Cosine,
+    Vp,
+    Linear,
+    ScaledLinear,
+    Sigmoid,
+}
+
+impl From<ScheduleName> for ScheduleKind {
+    fn from(name: ScheduleName) -> Self {
+        match name {
+            ScheduleName::Cosine => Self::Cosine,
+            ScheduleName::Vp => Self::Vp,
+            ScheduleName::Linear => Self::Linear,
+            ScheduleName::ScaledLinear => Self::ScaledLinear,
+            ScheduleName::Sigmoid => Self::Sigmoid,
+        }
+    }
+}
+
+impl Chain {
+    fn config(&self) -> ScheduleConfig {
+        ScheduleConfig {
+            kind: self.schedule.into(),
+            steps: self.steps.expect("clap requires it"),
+        }
+    }
+
+    /// "cosine, T = 8".
+    fn what(&self) -> String {
+        let config = self.config();
+        let name = serde_json::to_value(config.kind).expect("a name");
+        format!("{}, T = {}", name.as_str().unwrap_or("?"), config.steps)
+    }
+
+    fn schedule(&self) -> anyhow::Result<NoiseSchedule> {
+        let error = |error: smd::error::ConfigError| {
+            // Here the fields of a config are flags.
+            let text = error.to_string().replace("schedule.steps", "--steps");
+            let text = text.replace("`schedule.kind = \"cosine\"`", "`--schedule cosine`");
+            anyhow::anyhow!(text)
+        };
+        NoiseSchedule::new(&self.config()).map_err(error)
+    }
+}
+
+pub fn run(args: TheoryArgs) -> anyhow::Result<()> {
+    match args.other {
+        None => floors::run(args.floors),
+        Some(Other::Exceed(args)) => exceed::run(args),
+    }
+}
+
+/// A mixture by name, or the `[mixture]` of a file.
+fn read_mixture(name: &Path) -> anyhow::Result<GaussianMixture> {
+    if name == Path::new("grid-7x7") {
+        return Ok(GaussianMixture::grid_7x7());
+    }
+    let origin = name.display();
+    let text = std::fs::read_to_string(name).map_err(|error| {
+        anyhow::Error::new(error).context(format!(
+            "reading the mixture {origin}; the built-in one is grid-7x7"
+        ))
+    })?;
+    let mut file: toml::Table =
+        toml::from_str(&text).map_err(|error| anyhow::anyhow!("{origin}: {error}"))?;
+    let table = file.remove("mixture").ok_or_else(|| {
+        anyhow::anyhow!(
+            "{origin}: has no [mixture]; write means = [[...], ...] and one of stds, variances, covariances \
+             under it"
+        )
+    })?;
+    if let Some(other) = file.keys().next() {
+        anyhow::bail!("{origin}: unknown field `{other}` beside [mixture]");
+    }
+    // As in a run's config, where a name is allowed too.
+    let config = match table {
+        toml::Value::Table(table) => toml::Value::Table(table)
+            .try_into()
+            .map(MixtureSource::Parts)
+            .map_err(|error| anyhow::anyhow!("{origin}: [mixture]: {error}"))?,
+        toml::Value::String(name) => MixtureSource::Name(name),
+        other => anyhow::bail!("{origin}: mixture is {other}, expected a table or a name"),
+    };
+    config
+        .mixture()
+        .map_err(|error| anyhow::Error::new(error).context(origin.to_string()))
+}
