@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod config_source;
+pub mod diagnose;
 pub mod import;
 pub mod info;
 pub mod quickstart;

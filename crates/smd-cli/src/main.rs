@@ -47,6 +47,7 @@ enum Command {
     Verify(commands::verify::VerifyArgs),
     Bench(commands::bench::BenchArgs),
     Theory(commands::theory::TheoryArgs),
+    Diagnose(commands::diagnose::DiagnoseArgs),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(command) => commands::import::run(command)?,
         Command::Verify(args) => return commands::verify::run(args, &device),
         Command::Theory(args) => commands::theory::run(args)?,
+        Command::Diagnose(args) => commands::diagnose::run(args, &device)?,
         Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }
     Ok(ExitCode::SUCCESS)

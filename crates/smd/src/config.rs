@@ -3,18 +3,19 @@
 //! Every field has a default. [`RunConfig::validate`] checks what types cannot; an unknown field is an
 //! error that names the nearest one. Presets are configs by name ([`preset`]).
 
+mod control;
 mod overrides;
 
 pub use overrides::set;
 
 use crate::data::{self, Examples, ReadOptions};
-use crate::denoise::{Denoiser, KernelConfig, SoftMixtureConfig};
+use crate::denoise::{Denoiser, KernelConfig, Parts, SoftMixtureConfig};
 use crate::error::ConfigError;
 use crate::gmm::{GaussianMixture, MixtureConfig};
 use crate::nn::{HyperNetConfig, Init, NetConfig};
-use crate::objective::{LossWeight, Objective};
+use crate::objective::{Objective, ObjectiveConfig};
 use crate::ops::Precision;
-use crate::process::{Prediction, Process};
+use crate::process::Process;
 use crate::sampler::SampleConfig;
 use crate::schedule::{NoiseSchedule, ScheduleConfig};
 use crate::train::TrainConfig;
@@ -93,28 +94,6 @@ impl MixtureSource {
     }
 }
 
-/// `[objective]`: what the network predicts and what is minimised.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ObjectiveConfig {
-    /// Default v.
-    pub prediction: Prediction,
-    /// Default simple.
-    pub weight: LossWeight,
-    /// Draws of eta for each example (section 5.3). Default 1.
-    pub etas: usize,
-}
-
-impl Default for ObjectiveConfig {
-    fn default() -> Self {
-        Self {
-            prediction: Prediction::V,
-            weight: LossWeight::Simple,
-            etas: 1,
-        }
-    }
-}
-
 impl RunConfig {
     /// Reads a config.
     ///
@@ -144,12 +123,7 @@ impl RunConfig {
         NoiseSchedule::new(&self.schedule)?;
         self.train.validate()?;
         self.sample.validate(self.schedule.steps)?;
-        if self.objective.etas == 0 {
-            return Err(ConfigError::invalid(
-                "objective.etas",
-                "is 0, must be at least 1",
-            ));
-        }
+        self.objective.validate(&self.kernel)?;
         if let Some(shape) = self.data.shape {
             if shape.contains(&0) {
                 return Err(ConfigError::invalid("data.shape", "has a 0"));
@@ -230,21 +204,28 @@ impl RunConfig {
         let shape = self.shape()?;
         let process = Arc::new(Process::new(NoiseSchedule::new(&self.schedule)?));
         let mut init = Init::new(self.train.seed, device).with_precision(self.precision);
-        Ok(self.kernel.init(
-            &self.net,
+        let parts = Parts {
             shape,
-            self.objective.prediction,
+            prediction: self.objective.prediction,
+            objective: self.objective.kind(&self.kernel),
             process,
-            &mut init,
-        ))
+        };
+        Ok(self.kernel.init(&self.net, parts, &mut init))
     }
 
-    /// What the loss depends on.
-    pub fn objective(&self) -> Objective {
+    /// What the loss of step `step` depends on.
+    pub fn objective(&self, step: u64) -> Objective {
+        let objective = &self.objective;
+        let warmup = objective.kl_warmup_steps.max(1);
         Objective {
-            weight: self.objective.weight,
+            kind: objective.kind(&self.kernel),
+            weight: objective.weight,
             step_var: self.sample.step_var,
-            etas: self.objective.etas,
+            etas: objective.etas(&self.kernel),
+            exponent: objective.exponent,
+            repulsion: objective.repulsion,
+            importance: objective.importance,
+            kl_weight: (step as f64 / warmup as f64).min(1.0),
         }
     }
 
@@ -263,8 +244,8 @@ impl RunConfig {
             layers: 2,
         };
         self.kernel = KernelConfig::SoftMixture(SoftMixtureConfig {
-            hypernet,
-            net: None,
+            hypernet: Some(hypernet),
+            ..SoftMixtureConfig::default()
         });
     }
 }
@@ -419,7 +400,16 @@ mod tests {
             .skip(1)
             .map(|rest| rest.split("```").next().unwrap())
             .collect();
-        let [defaults, authors, mlp, soft_mixture, mixture] = blocks[..] else {
+        let [
+            defaults,
+            authors,
+            mlp,
+            soft_mixture,
+            late,
+            codebook,
+            mixture,
+        ] = blocks[..]
+        else {
             panic!("{} blocks", blocks.len());
         };
         let all = RunConfig::default();
@@ -433,14 +423,21 @@ mod tests {
         images.data.shape = Some([32, 32, 3]);
         images.validate().unwrap();
         let kernel = SoftMixtureConfig {
-            hypernet: HyperNetConfig::default(),
+            hypernet: Some(HyperNetConfig::default()),
             net: Some(all.net.latent()),
+            ..SoftMixtureConfig::default()
         };
         assert_eq!(images.net, all.net);
         assert_eq!(images.kernel, KernelConfig::SoftMixture(kernel));
 
-        let mut vectors = config(mixture);
-        vectors.resolve().unwrap();
-        assert_eq!(vectors.kernel, config("kernel.kind = \"mixture\"").kernel);
+        for (text, kernel) in [
+            (late, "kernel = { kind = \"soft-mixture\", late = {} }"),
+            (codebook, "kernel.kind = \"codebook\""),
+            (mixture, "kernel.kind = \"mixture\""),
+        ] {
+            let mut vectors = config(text);
+            vectors.resolve().unwrap();
+            assert_eq!(vectors.kernel, config(kernel).kernel);
+        }
     }
 }

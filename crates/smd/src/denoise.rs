@@ -6,22 +6,44 @@
 //!
 //! - [`Gaussian`]: one guess of `x_0`, the mean (Eq. 2, 4): the baseline;
 //! - [`SoftMixture`]: a guess for each latent `z_t = g_phi(eta, x_t, t)` (Eq. 11-13);
-//! - [`Mixture`]: `K` components with weights, means and variances, for vectors (Eq. 10).
+//! - [`Codebook`]: the same with finitely many learned latents;
+//! - [`Mixture`]: `K` components with weights, means and variances (Eq. 10).
+//!
+//! Each can be written as finitely many Gaussians in `x_0`, [`Components`], which have a likelihood.
 
+mod codebook;
+pub(crate) mod components;
 mod config;
+mod encoder;
 mod gaussian;
 mod mixture;
 mod soft_mixture;
 
-pub use config::{KernelConfig, MixtureKernelConfig, SoftMixtureConfig};
-pub use gaussian::Gaussian;
-pub use mixture::{Components, Mixture};
-pub use soft_mixture::SoftMixture;
+pub use codebook::Codebook;
+pub use components::Components;
+pub use config::{
+    CodebookConfig, GaussianConfig, KernelConfig, MixtureKernelConfig, Parts, SoftMixtureConfig,
+};
+pub use encoder::{Encoder, EtaLaw};
+pub use gaussian::{Gaussian, GaussianVar, PerStepVars};
+pub use mixture::Mixture;
+pub use soft_mixture::{ComponentVar, Late, SoftMixture};
 
+use crate::nn::Dropout;
 use crate::noise::NoiseSource;
 use crate::process::{Process, StepVar};
 use burn::module::Module;
 use burn::tensor::Tensor;
+
+/// What a kernel says of `x_0`.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// The draw, `[B, H, W, C]`.
+    pub x_0: Tensor<4>,
+    /// The variance of `x_0` about it, which the step adds to `tilde beta_t` as `c1^2` times it, of shape
+    /// `[B, H, W, C]` or `[B, 1, 1, 1]`; `None`: the step's variance is [`Denoise::step_var`].
+    pub x_0_var: Option<Tensor<4>>,
+}
 
 /// A model of one backward step.
 pub trait Denoise {
@@ -40,6 +62,14 @@ pub trait Denoise {
     /// # Shapes
     /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps of its process; returns `[B, H, W, C]`
     fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4>;
+
+    /// The same, with the variance about it where the kernel has learned one.
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
+        Drawn {
+            x_0: self.draw_x_0(x_t, t, noise, step),
+            x_0_var: None,
+        }
+    }
 }
 
 /// A kernel chosen by a config.
@@ -50,32 +80,80 @@ pub enum Denoiser {
     Gaussian(Gaussian),
     /// A soft mixture.
     SoftMixture(SoftMixture),
+    /// A soft mixture over finitely many latents.
+    Codebook(Codebook),
     /// An explicit mixture.
     Mixture(Mixture),
 }
 
+impl Denoiser {
+    /// The kernel as finitely many Gaussians in `x_0`. A continuous latent is drawn `etas` times, named by
+    /// `step`; `step_var` is the published variance, for kernels that take it.
+    ///
+    /// # Shapes
+    /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps
+    pub fn components(
+        &self,
+        x_t: Tensor<4>,
+        t: &[usize],
+        etas: usize,
+        step_var: StepVar,
+        noise: &NoiseSource,
+        step: u64,
+    ) -> Components {
+        let dropout = &mut Dropout::off();
+        match self {
+            Self::Gaussian(kernel) => kernel.components(x_t, t, step_var, dropout),
+            Self::SoftMixture(kernel) => {
+                let [_, height, width, channels] = x_t.dims();
+                let eta = kernel.draw_etas(noise, step, etas, [height, width, channels]);
+                kernel.components(x_t, t, eta, step_var, dropout)
+            }
+            Self::Codebook(kernel) => kernel.forward(x_t, t, dropout),
+            Self::Mixture(kernel) => kernel.forward(x_t, t, dropout),
+        }
+    }
+
+    /// Whether its likelihood is a mean over draws of a latent, and not an exact sum.
+    pub fn is_implicit(&self) -> bool {
+        matches!(self, Self::SoftMixture(_))
+    }
+
+    /// Whether its likelihood has a variance that was learned with it.
+    pub fn learns_variance(&self) -> bool {
+        match self {
+            Self::Gaussian(kernel) => kernel.var() != GaussianVar::Fixed,
+            Self::SoftMixture(kernel) => {
+                matches!(kernel.var(), ComponentVar::PerStep | ComponentVar::Learned)
+            }
+            Self::Codebook(_) | Self::Mixture(_) => true,
+        }
+    }
+
+    fn kernel(&self) -> &dyn Denoise {
+        match self {
+            Self::Gaussian(kernel) => kernel,
+            Self::SoftMixture(kernel) => kernel,
+            Self::Codebook(kernel) => kernel,
+            Self::Mixture(kernel) => kernel,
+        }
+    }
+}
+
 impl Denoise for Denoiser {
     fn process(&self) -> &Process {
-        match self {
-            Self::Gaussian(kernel) => kernel.process(),
-            Self::SoftMixture(kernel) => kernel.process(),
-            Self::Mixture(kernel) => kernel.process(),
-        }
+        self.kernel().process()
     }
 
     fn step_var(&self, asked: StepVar) -> StepVar {
-        match self {
-            Self::Gaussian(kernel) => kernel.step_var(asked),
-            Self::SoftMixture(kernel) => kernel.step_var(asked),
-            Self::Mixture(kernel) => kernel.step_var(asked),
-        }
+        self.kernel().step_var(asked)
     }
 
     fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
-        match self {
-            Self::Gaussian(kernel) => kernel.draw_x_0(x_t, t, noise, step),
-            Self::SoftMixture(kernel) => kernel.draw_x_0(x_t, t, noise, step),
-            Self::Mixture(kernel) => kernel.draw_x_0(x_t, t, noise, step),
-        }
+        self.kernel().draw_x_0(x_t, t, noise, step)
+    }
+
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
+        self.kernel().draw(x_t, t, noise, step)
     }
 }

@@ -13,6 +13,7 @@ mod ddpm_unet;
 mod embedding;
 mod hypernet;
 mod init;
+mod late;
 mod layers;
 mod mlp;
 pub mod params;
@@ -25,6 +26,8 @@ pub use ddpm_unet::{DdpmUnet, DdpmUnetConfig};
 pub use embedding::sinusoidal;
 pub use hypernet::{HyperNet, HyperNetConfig};
 pub use init::Init;
+pub(crate) use late::repeated;
+pub use late::{LateConfig, LateHead, LateLatent};
 pub use layers::{Conv, Dropout, GroupNorm, Linear, RmsNorm};
 pub use mlp::{Mlp, MlpConfig};
 

@@ -46,6 +46,8 @@ pub enum Use {
     ExactError = 15,
     /// Noise of chains of exact steps.
     ExactChain = 16,
+    /// Draws at which a trained kernel is measured.
+    KernelError = 17,
 }
 
 /// A generator for the draws named (`seed`, `image`, `step`, `purpose`).

@@ -46,8 +46,8 @@ pub struct SampleConfig {
     pub ddim_eta: f64,
     /// Default trailing.
     pub spacing: Spacing,
-    /// `sigma_t^2` of the ancestral step. Default fixed-large; an explicit mixture always uses
-    /// fixed-small, its components carry the rest.
+    /// `sigma_t^2` of the ancestral step. Default fixed-large; kernels that learn a variance or draw `x_0`
+    /// take fixed-small and carry the rest themselves.
     pub step_var: StepVar,
     /// Whether `x_0` is held in `[-1, 1]`, as images are; default: for images, not for vectors.
     pub clip: Option<bool>,
@@ -139,32 +139,50 @@ pub fn sample(
     let mut x_t = noise.normal(0, Use::Start, shape);
     for (done, t) in (1..=visited.len()).rev().enumerate() {
         let step = visited[t - 1];
-        let x_0 = model.draw_x_0(x_t.clone(), &vec![step; noise.len()], noise, step as u64);
-        let x_0 = if clip { x_0.clamp(-1.0, 1.0) } else { x_0 };
+        let drawn = model.draw(x_t.clone(), &vec![step; noise.len()], noise, step as u64);
+        let x_0 = if clip {
+            drawn.x_0.clamp(-1.0, 1.0)
+        } else {
+            drawn.x_0
+        };
         let (now, before) = (schedule.alpha_bar(t), schedule.alpha_bar(t - 1));
-        let (mean, var) = match config.sampler {
+        let normal = || noise.normal(step as u64, Use::Sampler, shape);
+        x_t = match config.sampler {
             SamplerKind::Ancestral => {
                 let posterior = schedule.posterior(t);
                 let mean = x_0 * posterior.coef_x_0 + x_t * posterior.coef_x_t;
-                (mean, model.step_var(config.step_var).at(&schedule, t))
+                match drawn.x_0_var {
+                    // Like a fixed one, a learned variance adds nothing to the last step.
+                    Some(x_0_var) if t > 1 => {
+                        let var = x_0_var * posterior.coef_x_0.powi(2) + posterior.var;
+                        mean + var.sqrt() * normal()
+                    }
+                    Some(_) => mean,
+                    None => {
+                        let var = model.step_var(config.step_var).at(&schedule, t);
+                        with_noise(mean, var, normal)
+                    }
+                }
             }
             SamplerKind::Ddim => {
                 let var = config.ddim_eta.powi(2) * schedule.posterior(t).var;
                 let eps = (x_t - x_0.clone() * now.sqrt()) / (1.0 - now).sqrt();
-                (
-                    x_0 * before.sqrt() + eps * (1.0 - before - var).max(0.0).sqrt(),
-                    var,
-                )
+                let mean = x_0 * before.sqrt() + eps * (1.0 - before - var).max(0.0).sqrt();
+                with_noise(mean, var, normal)
             }
-        };
-        x_t = if var > 0.0 {
-            mean + noise.normal(step as u64, Use::Sampler, shape) * var.sqrt()
-        } else {
-            mean
         };
         on_step(done + 1);
     }
     x_t
+}
+
+/// A draw of `N(mean, var)`; none is drawn where there is no variance.
+fn with_noise(mean: Tensor<4>, var: f64, normal: impl Fn() -> Tensor<4>) -> Tensor<4> {
+    if var > 0.0 {
+        mean + normal() * var.sqrt()
+    } else {
+        mean
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::error::{CheckpointError, ConfigError, TrainError};
 use crate::host;
 use crate::nn::{Dropout, params};
 use crate::noise::{self, NoiseSource, Use};
-use crate::objective;
+use crate::objective::{self, ObjectiveKind};
 use crate::ops::adam::{self, AdamW, Rows};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -229,7 +229,7 @@ impl Trainer {
             .collect();
         let noise = NoiseSource::new(seed, names.clone(), &self.autodiff);
         let mut dropout = Dropout::on(seed, names);
-        let objective = self.config.objective();
+        let objective = self.config.objective(self.step + 1);
         let loss = objective::loss(&self.denoiser, &objective, x_0, &t, &noise, &mut dropout);
         let mut grads = loss.backward();
         let rows = params::gradients(&self.denoiser, &mut grads)
@@ -291,6 +291,7 @@ fn check_unchanged(was: &RunConfig, is: &RunConfig) -> Result<(), ConfigError> {
             "objective.prediction",
             was.objective.prediction == is.objective.prediction,
         ),
+        ("objective.kind", has_encoder(was) == has_encoder(is)),
         ("data.shape", was.data.shape == is.data.shape),
         ("data.mixture", was.data.mixture == is.data.mixture),
         ("train.seed", was.train.seed == is.train.seed),
@@ -308,6 +309,11 @@ fn check_unchanged(was: &RunConfig, is: &RunConfig) -> Result<(), ConfigError> {
             Err(ConfigError::invalid(field, problem))
         }
     }
+}
+
+/// Whether an inference network is among the weights.
+fn has_encoder(config: &RunConfig) -> bool {
+    config.objective.kind(&config.kernel) == ObjectiveKind::Encoder
 }
 
 /// Refuses a run that would end before the step it is at.

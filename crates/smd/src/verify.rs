@@ -96,9 +96,9 @@ pub fn verify(
             let output = kernel.forward(x_t.clone(), &t, eta, &mut off);
             (kernel.prediction(), output)
         }
-        Denoiser::Mixture(_) => {
+        Denoiser::Codebook(_) | Denoiser::Mixture(_) => {
             return Err(reference.refuse(
-                "holds one prediction, but the model is an explicit mixture; verify a gaussian or a \
+                "holds one prediction, but the model gives several at once; verify a gaussian or a \
                  soft-mixture",
             ));
         }
@@ -125,7 +125,7 @@ pub fn verify(
         let eps = reference.image("input.eps")?;
         let x_0 = x_0.unwrap_or_else(|| process.x_0_hat(Prediction::Eps, x_t, &t, eps.clone()));
         let target = process.target(kind, x_0, &t, eps);
-        let objective = config.objective();
+        let objective = config.objective(1);
         let loss = objective::weighted_square(process, &objective, kind, &t, output, target);
         let theirs = reference.expected("loss", &[1])?;
         comparisons.push(compare(

@@ -201,8 +201,9 @@ impl Measured {
 
     fn kernel(&self) -> &'static str {
         match self.config.kernel {
-            KernelConfig::Gaussian {} => "one Gaussian",
+            KernelConfig::Gaussian(_) => "one Gaussian",
             KernelConfig::SoftMixture(_) => "SMD",
+            KernelConfig::Codebook(_) => "codebook",
             KernelConfig::Mixture(_) => "explicit mixture",
         }
     }
@@ -271,7 +272,7 @@ fn configure(args: &BenchArgs) -> anyhow::Result<(RunConfig, String)> {
         config.add_soft_mixture();
     }
     if args.no_smd {
-        config.kernel = KernelConfig::Gaussian {};
+        config.kernel = KernelConfig::default();
     }
     config.train.batch = args.batch;
     config.train.accumulate = 1;

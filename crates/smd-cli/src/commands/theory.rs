@@ -90,8 +90,33 @@ pub fn run(args: TheoryArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Rows of a table on the terminal; a longer chain is shown at some of its steps.
+const ROWS: usize = 20;
+
+/// All steps of a short chain, some of a long one, the first and the last among them.
+pub fn shown<T>(per_t: &[T]) -> Vec<&T> {
+    let count = per_t.len();
+    if count <= ROWS {
+        return per_t.iter().collect();
+    }
+    // In equal ratios: what Gaussians lose, they lose near the data.
+    let place = |i: usize| (count as f64).powf(i as f64 / (ROWS - 1) as f64).round() as usize;
+    let mut places: Vec<usize> = (0..ROWS).map(place).collect();
+    places.dedup();
+    places.into_iter().map(|t| &per_t[t - 1]).collect()
+}
+
+/// A standard error needs two draws.
+pub fn at_least_2(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0 | 1) => Err("must be at least 2".into()),
+        Ok(draws) => Ok(draws),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
 /// A mixture by name, or the `[mixture]` of a file.
-fn read_mixture(name: &Path) -> anyhow::Result<GaussianMixture> {
+pub fn read_mixture(name: &Path) -> anyhow::Result<GaussianMixture> {
     if name == Path::new("grid-7x7") {
         return Ok(GaussianMixture::grid_7x7());
     }

@@ -1,5 +1,7 @@
 //! `smd train`: from a config to checkpoints.
 
+mod control;
+
 use super::config_source::ConfigSource;
 use crate::metrics::{EventWriter, Metrics};
 use crate::output;
@@ -33,7 +35,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     source: ConfigSource,
     /// Go on with the run in this folder.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset", "out", "data", "smd", "skip_bad"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset", "out", "data", "smd", "skip_bad", "control"])]
     resume: Option<PathBuf>,
     /// Folder of images, of CIFAR-10 binaries, or an IDX file.
     #[arg(long, value_name = "PATH")]
@@ -41,6 +43,10 @@ pub struct TrainArgs {
     /// Add soft mixture denoising: a latent network and hypernetworks (Eq. 11-13).
     #[arg(long)]
     smd: bool,
+    /// Train a control in place of the model: the same with eta = 0, or one Gaussian with as many
+    /// parameters or as much time.
+    #[arg(long, value_name = "CONTROL")]
+    control: Option<control::Control>,
     /// Leave out images that cannot be read, and count them.
     #[arg(long)]
     skip_bad: bool,
@@ -63,8 +69,12 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     let (mut config, name) = args.source.read()?;
     if args.smd {
         anyhow::ensure!(
-            !matches!(config.kernel, KernelConfig::Mixture(_)),
-            "--smd and kernel.kind = \"mixture\" are two kernels; keep one"
+            matches!(
+                config.kernel,
+                KernelConfig::Gaussian(_) | KernelConfig::SoftMixture(_)
+            ),
+            "--smd and kernel.kind = \"{}\" are two kernels; keep one",
+            config.kernel.kind()
         );
         config.add_soft_mixture();
     }
@@ -76,6 +86,9 @@ fn start(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     config.data.skip_bad |= args.skip_bad;
     config.validate()?;
     let examples = config.resolve()?;
+    if let Some(control) = args.control {
+        config = control.of(config, &examples, device)?;
+    }
     if args.dry_run {
         return print_config(config);
     }

@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod resume;
 mod sample;
+mod theory;
 
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,11 @@
 //! Which kernel, and of which sizes.
 
-use super::{Denoiser, Gaussian, Mixture, SoftMixture};
+use super::encoder::Encoder;
+use super::gaussian::PerStepVars;
+use super::{Codebook, ComponentVar, Denoiser, Gaussian, GaussianVar, Late, Mixture, SoftMixture};
 use crate::error::ConfigError;
-use crate::nn::{HyperNetConfig, Init, NetConfig};
+use crate::nn::{HyperNetConfig, Init, LateConfig, LateHead, LateLatent, NetConfig};
+use crate::objective::ObjectiveKind;
 use crate::process::{Prediction, Process};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -11,31 +14,74 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum KernelConfig {
-    /// One Gaussian (Eq. 2).
-    Gaussian {},
+    /// See [`GaussianConfig`].
+    Gaussian(GaussianConfig),
     /// See [`SoftMixtureConfig`].
     SoftMixture(SoftMixtureConfig),
+    /// See [`CodebookConfig`].
+    Codebook(CodebookConfig),
     /// See [`MixtureKernelConfig`].
     Mixture(MixtureKernelConfig),
 }
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self::Gaussian {}
+        Self::Gaussian(GaussianConfig::default())
     }
+}
+
+/// One Gaussian (Eq. 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GaussianConfig {
+    /// Where its variance comes from. Default fixed.
+    pub variance: GaussianVar,
 }
 
 /// A latent and the hypernetworks that it drives (Eq. 11-13).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SoftMixtureConfig {
-    /// Channels of the latent and layers of the hypernetworks.
-    pub hypernet: HyperNetConfig,
+    /// Channels of the latent and layers of the hypernetworks, where the latent enters throughout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypernet: Option<HyperNetConfig>,
     /// The network `g_phi`; default: a small one of the same kind as `[net]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<NetConfig>,
+    /// A latent that enters late, after a trunk, instead of throughout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateConfig>,
+    /// The network of the encoder's bound; default: a small one of the same kind as `[net]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<NetConfig>,
+    /// The variance of a component; default: published for the paper's objective, exact for the energy
+    /// score, else per-step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variance: Option<ComponentVar>,
+    /// Whether `eta` is 0 instead of drawn: the control of the same capacity. Default false.
+    pub eta_off: bool,
 }
 
-/// An explicit mixture for vectors (Eq. 10).
+/// A soft mixture over `K` learned latents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CodebookConfig {
+    /// Codes, `K`. Default 32.
+    pub components: usize,
+    /// The head that they enter; its `d_eta` has no meaning here.
+    pub late: LateConfig,
+}
+
+impl Default for CodebookConfig {
+    fn default() -> Self {
+        Self {
+            components: 32,
+            late: LateConfig::default(),
+        }
+    }
+}
+
+/// An explicit mixture (Eq. 10).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixtureKernelConfig {
@@ -49,34 +95,131 @@ impl Default for MixtureKernelConfig {
     }
 }
 
+impl SoftMixtureConfig {
+    fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
+        if let Some(hypernet) = &self.hypernet {
+            hypernet.validate()?;
+        }
+        if let Some(late) = &self.late {
+            late.validate()?;
+            let throughout = [
+                ("kernel.hypernet", self.hypernet.is_some()),
+                ("kernel.net", self.net.is_some()),
+            ];
+            if let Some((field, _)) = throughout.into_iter().find(|(_, there)| *there) {
+                let problem = "belongs to a latent that enters throughout, and [kernel.late] to one \
+                               that enters late; keep one of them";
+                return Err(ConfigError::invalid(field, problem));
+            }
+        } else if self.variance == Some(ComponentVar::Learned) {
+            let problem =
+                "is \"learned\", which a latent that enters late gives; add [kernel.late]";
+            return Err(ConfigError::invalid("kernel.variance", problem));
+        }
+        // Derived from `[net]` the other networks are valid where that is.
+        for (table, net) in [
+            ("kernel.net.", &self.net),
+            ("kernel.encoder.", &self.encoder),
+        ] {
+            if let Some(net) = net {
+                let renamed = |error: ConfigError| error.renamed("net.", table);
+                net.validate(shape).map_err(renamed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn variance(&self, objective: ObjectiveKind) -> ComponentVar {
+        self.variance.unwrap_or(match objective {
+            ObjectiveKind::Paper => ComponentVar::Published,
+            ObjectiveKind::Energy => ComponentVar::Exact,
+            _ => ComponentVar::PerStep,
+        })
+    }
+
+    fn init(&self, net: &NetConfig, parts: Parts, init: &mut Init) -> SoftMixture {
+        let [height, width, channels] = parts.shape;
+        let (prediction, process) = (parts.prediction, parts.process);
+        let var = self.variance(parts.objective);
+        let kernel = match &self.late {
+            Some(late) => {
+                let model = net.init(parts.shape, late.dim, None, init);
+                let latent = LateLatent::new(late, init);
+                let scales = usize::from(var == ComponentVar::Learned);
+                let head = LateHead::new(late, channels + scales, init);
+                let late = Late::new(latent, head, late.d_eta);
+                SoftMixture::late(model, late, prediction, process.clone())
+            }
+            None => {
+                let hyper = self.hypernet.clone().unwrap_or_default();
+                let model = net.init(parts.shape, channels, Some(&hyper), init);
+                let latent = self.net.clone().unwrap_or_else(|| net.latent());
+                let seen = [height, width, 2 * channels];
+                let identifier = latent.init(seen, hyper.d_latent, None, init);
+                SoftMixture::new(model, identifier, prediction, process.clone())
+            }
+        };
+        let per_step = (var == ComponentVar::PerStep).then(|| PerStepVars::new(&process, init));
+        let encoder = (parts.objective == ObjectiveKind::Encoder).then(|| {
+            let d_eta = self.late.as_ref().map_or(0, |late| late.d_eta);
+            let config = self.encoder.clone().unwrap_or_else(|| net.latent());
+            let net = config.init([height, width, 2 * channels], 2 * d_eta, None, init);
+            Encoder::new(net, d_eta, process)
+        });
+        kernel
+            .with_var(var, per_step)
+            .with_encoder(encoder)
+            .with_eta_off(self.eta_off)
+    }
+}
+
+/// What a kernel is built from besides its own sizes and a network's.
+pub struct Parts {
+    /// `[H, W, C]` of an example.
+    pub shape: [usize; 3],
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// What it will be trained with: it may need variances or an encoder.
+    pub objective: ObjectiveKind,
+    /// The forward process.
+    pub process: Arc<Process>,
+}
+
 impl KernelConfig {
+    /// Its name in a config.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gaussian(_) => "gaussian",
+            Self::SoftMixture(_) => "soft-mixture",
+            Self::Codebook(_) => "codebook",
+            Self::Mixture(_) => "mixture",
+        }
+    }
+
     /// Checks the kernel's own fields, and that examples of `shape` fit.
     ///
     /// # Errors
     /// The first offending field.
     pub fn validate(&self, shape: [usize; 3]) -> Result<(), ConfigError> {
-        match self {
-            Self::Gaussian {} => Ok(()),
+        let components = match self {
+            Self::Gaussian(_) => 1,
             Self::SoftMixture(config) => {
-                config.hypernet.validate()?;
-                match &config.net {
-                    Some(latent) => latent
-                        .validate(shape)
-                        .map_err(|error| error.renamed("net.", "kernel.net.")),
-                    // Derived from `[net]`, and valid where that is.
-                    None => Ok(()),
-                }
+                config.validate(shape)?;
+                1
             }
-            Self::Mixture(config) if config.components == 0 => Err(ConfigError::invalid(
+            Self::Codebook(config) => {
+                config.late.validate()?;
+                config.components
+            }
+            Self::Mixture(config) => config.components,
+        };
+        if components == 0 {
+            return Err(ConfigError::invalid(
                 "kernel.components",
                 "is 0, must be at least 1",
-            )),
-            Self::Mixture(_) if shape[..2] != [1, 1] => Err(ConfigError::invalid(
-                "kernel.kind",
-                "is \"mixture\", which is for vectors; for images use \"gaussian\" or \"soft-mixture\"",
-            )),
-            Self::Mixture(_) => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     /// See [`NetConfig::check_attention`]; for the latent network, where the config names one.
@@ -92,31 +235,36 @@ impl KernelConfig {
         }
     }
 
-    /// Builds the kernel over a network of `net` for examples of `shape`.
-    pub fn init(
-        &self,
-        net: &NetConfig,
-        shape: [usize; 3],
-        prediction: Prediction,
-        process: Arc<Process>,
-        init: &mut Init,
-    ) -> Denoiser {
-        let [height, _, channels] = shape;
+    /// Builds the kernel over a network of `net`.
+    pub fn init(&self, net: &NetConfig, parts: Parts, init: &mut Init) -> Denoiser {
+        let channels = parts.shape[2];
         match self {
-            Self::Gaussian {} => {
-                let model = net.init(height, channels, channels, None, init);
-                Denoiser::Gaussian(Gaussian::new(model, prediction, process))
+            Self::Gaussian(config) => {
+                let outputs = config.variance.outputs(channels);
+                let model = net.init(parts.shape, outputs, None, init);
+                let (prediction, process) = (parts.prediction, parts.process);
+                let kernel = Gaussian::new(model, config.variance, prediction, process, init);
+                Denoiser::Gaussian(kernel)
             }
-            Self::SoftMixture(config) => {
-                let hyper = &config.hypernet;
-                let model = net.init(height, channels, channels, Some(hyper), init);
-                let latent = config.net.clone().unwrap_or_else(|| net.latent());
-                let identifier = latent.init(height, 2 * channels, hyper.d_latent, None, init);
-                Denoiser::SoftMixture(SoftMixture::new(model, identifier, prediction, process))
+            Self::SoftMixture(config) => Denoiser::SoftMixture(config.init(net, parts, init)),
+            Self::Codebook(CodebookConfig { components, late }) => {
+                let model = net.init(parts.shape, late.dim, None, init);
+                let (prediction, process) = (parts.prediction, parts.process);
+                let kernel = Codebook::new(
+                    model,
+                    *components,
+                    late,
+                    channels,
+                    prediction,
+                    process,
+                    init,
+                );
+                Denoiser::Codebook(kernel)
             }
             Self::Mixture(config) => {
                 let outputs = Mixture::outputs(config.components, channels);
-                let model = net.init(height, channels, outputs, None, init);
+                let model = net.init(parts.shape, outputs, None, init);
+                let (prediction, process) = (parts.prediction, parts.process);
                 Denoiser::Mixture(Mixture::new(model, config.components, prediction, process))
             }
         }
@@ -154,5 +302,27 @@ mod tests {
         );
         let kind = message(latent(24, vec![]), [1, 1, 2]);
         assert!(kind.ends_with("set `kernel.net.kind = \"mlp\"`"), "{kind}");
+    }
+
+    #[test]
+    fn a_latent_enters_late_or_throughout() {
+        let message = |config: SoftMixtureConfig| {
+            let error = KernelConfig::SoftMixture(config).validate([1, 1, 2]);
+            error.unwrap_err().to_string()
+        };
+        let both = message(SoftMixtureConfig {
+            hypernet: Some(HyperNetConfig::default()),
+            late: Some(LateConfig::default()),
+            ..SoftMixtureConfig::default()
+        });
+        assert!(
+            both.contains("kernel.hypernet belongs") && both.contains("keep one"),
+            "{both}"
+        );
+        let learned = message(SoftMixtureConfig {
+            variance: Some(ComponentVar::Learned),
+            ..SoftMixtureConfig::default()
+        });
+        assert!(learned.contains("add [kernel.late]"), "{learned}");
     }
 }

@@ -1,23 +1,71 @@
 //! Soft mixture denoising (Eq. 11-13): a latent selects the Gaussian.
+//!
+//! The latent drives hypernetworks after the stem and before the head of the network, as in the authors'
+//! code, or enters after a trunk ([`crate::nn::LateHead`]), where `m` latents cost little more than one.
 
-use super::Denoise;
-use crate::nn::{Dropout, Net};
+use super::components::{Components, VAR_FLOOR, pooled, x_0_vars};
+use super::encoder::Encoder;
+use super::gaussian::{PerStepVars, published_vars};
+use super::{Denoise, StepVar};
+use crate::nn::{Dropout, LateHead, LateLatent, Net, repeated};
 use crate::noise::{NoiseSource, Use};
 use crate::process::{Prediction, Process};
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// The variance of a component of a soft mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComponentVar {
+    /// That of `[sample] step_var`, as in the paper.
+    Published,
+    /// `tilde beta_t`: the largest that is exact for every data law, once the latent draws `x_0`.
+    Exact,
+    /// `tilde beta_t + c1_t^2 s_t^2`, one learned number for each step.
+    PerStep,
+    /// `tilde beta_t + c1_t^2 s^2(x_t, z, t)`: for a late latent.
+    Learned,
+}
 
 /// A network whose parameters depend on a latent, and the network that makes the latent.
 #[derive(Module, Debug)]
 pub struct SoftMixture {
     model: Net,
-    /// `g_phi`.
-    identifier: Net,
+    /// `g_phi`, where the latent enters throughout.
+    identifier: Option<Net>,
+    late: Option<Late>,
+    per_step: Option<PerStepVars>,
+    /// The inference network of the encoder's bound.
+    encoder: Option<Encoder>,
+    #[module(skip)]
+    var: ComponentVar,
     #[module(skip)]
     prediction: Prediction,
     #[module(skip)]
     process: Arc<Process>,
+    /// Whether `eta` is 0 instead of drawn: the control of the same capacity.
+    eta_off: bool,
+}
+
+/// `g_phi` over a trunk's features, and the head that it drives.
+#[derive(Module, Debug)]
+pub struct Late {
+    latent: LateLatent,
+    head: LateHead,
+    d_eta: usize,
+}
+
+impl Late {
+    /// A head behind a latent of `d_eta` numbers of `eta`.
+    pub fn new(latent: LateLatent, head: LateHead, d_eta: usize) -> Self {
+        Self {
+            latent,
+            head,
+            d_eta,
+        }
+    }
 }
 
 impl SoftMixture {
@@ -25,10 +73,50 @@ impl SoftMixture {
     pub fn new(model: Net, identifier: Net, prediction: Prediction, process: Arc<Process>) -> Self {
         Self {
             model,
-            identifier,
+            identifier: Some(identifier),
+            late: None,
+            per_step: None,
+            encoder: None,
+            var: ComponentVar::Published,
             prediction,
             process,
+            eta_off: false,
         }
+    }
+
+    /// A step whose latent enters late, after the features of the trunk `model`.
+    pub fn late(model: Net, late: Late, prediction: Prediction, process: Arc<Process>) -> Self {
+        Self {
+            model,
+            identifier: None,
+            late: Some(late),
+            per_step: None,
+            encoder: None,
+            var: ComponentVar::Published,
+            prediction,
+            process,
+            eta_off: false,
+        }
+    }
+
+    /// The same with another variance of its components; `per_step` holds it for
+    /// [`ComponentVar::PerStep`].
+    pub(super) fn with_var(self, var: ComponentVar, per_step: Option<PerStepVars>) -> Self {
+        Self {
+            var,
+            per_step,
+            ..self
+        }
+    }
+
+    /// The same with an inference network.
+    pub(super) fn with_encoder(self, encoder: Option<Encoder>) -> Self {
+        Self { encoder, ..self }
+    }
+
+    /// The same with `eta = 0` in place of every draw.
+    pub(super) fn with_eta_off(self, eta_off: bool) -> Self {
+        Self { eta_off, ..self }
     }
 
     /// What the network predicts.
@@ -36,30 +124,67 @@ impl SoftMixture {
         self.prediction
     }
 
+    /// The variance of its components.
+    pub fn var(&self) -> ComponentVar {
+        self.var
+    }
+
+    /// The inference network of the encoder's bound.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
+    }
+
+    /// `[H, W, C]` of a draw of `eta` for examples of `shape`: as large as the example, or one vector
+    /// where the latent enters late.
+    pub fn eta_shape(&self, shape: [usize; 3]) -> [usize; 3] {
+        match &self.late {
+            Some(late) => [1, 1, late.d_eta],
+            None => shape,
+        }
+    }
+
+    /// `count` draws of `eta` for each example, one after the other: `[m B, ...]`. They are named by
+    /// `step * count`, `step * count + 1`, ...
+    pub fn draw_etas(
+        &self,
+        noise: &NoiseSource,
+        step: u64,
+        count: usize,
+        shape: [usize; 3],
+    ) -> Tensor<4> {
+        let shape = self.eta_shape(shape);
+        let draw = |k: u64| noise.normal(step * count as u64 + k, Use::Eta, shape);
+        let etas = Tensor::cat((0..count as u64).map(draw).collect(), 0);
+        if self.eta_off {
+            etas.zeros_like()
+        } else {
+            etas
+        }
+    }
+
     /// The latent `z_t = g_phi(eta, x_t, t)` that selects a component (Eq. 11).
     ///
     /// # Shapes
-    /// - `x_t`, `eta`: `[B, H, W, C]`; `t`: `B` steps; returns `[B, H, W, L]`
+    /// - `x_t`: `[B, H, W, C]`; `eta`: `[B, H, W, C]`, or `[B, 1, 1, E]` for a late latent; `t`: `B`
+    ///   steps; returns `[B, H, W, L]`
     pub fn latent(&self, x_t: Tensor<4>, t: &[usize], eta: Tensor<4>) -> Tensor<4> {
-        self.identify(x_t, t, eta, &mut Dropout::off())
+        let dropout = &mut Dropout::off();
+        match (&self.identifier, &self.late) {
+            (Some(identifier), _) => identify(identifier, x_t, t, eta, dropout),
+            (None, Some(late)) => {
+                let features = self.model.forward(x_t, t, None, dropout);
+                late.latent.forward(features, eta)
+            }
+            (None, None) => unreachable!("a latent enters throughout or late"),
+        }
     }
 
-    /// The latent, with the dropout of `g_phi`'s own config.
-    fn identify(
-        &self,
-        x_t: Tensor<4>,
-        t: &[usize],
-        eta: Tensor<4>,
-        dropout: &mut Dropout,
-    ) -> Tensor<4> {
-        let x_t_eta = Tensor::cat(vec![x_t, eta], 3); // [B, H, W, 2C]
-        self.identifier.forward(x_t_eta, t, None, dropout)
-    }
-
-    /// One component's prediction (Eq. 12). Dropout acts in both networks, each at its own rate.
+    /// The predictions of the components that `eta` selects (Eq. 12), `m` for each example, draw by draw.
+    /// Dropout acts in both networks, each at its own rate.
     ///
     /// # Shapes
-    /// - `x_t`, `eta`: `[B, H, W, C]`; `t`: `B` steps; returns `[B, H, W, C]`
+    /// - `x_t`: `[B, H, W, C]`; `eta`: `[m B, H, W, C]`, or `[m B, 1, 1, E]` for a late latent; `t`: `B`
+    ///   steps; returns `[m B, H, W, C]`
     pub fn forward(
         &self,
         x_t: Tensor<4>,
@@ -67,9 +192,105 @@ impl SoftMixture {
         eta: Tensor<4>,
         dropout: &mut Dropout,
     ) -> Tensor<4> {
-        let z_t = self.identify(x_t.clone(), t, eta, dropout);
-        self.model.forward(x_t, t, Some(z_t), dropout)
+        let channels = x_t.dims()[3];
+        let output = self.outputs(x_t, t, eta, dropout);
+        output.narrow(3, 0, channels)
     }
+
+    /// Predictions and, for a learned variance, a channel of raw scales behind them.
+    fn outputs(
+        &self,
+        x_t: Tensor<4>,
+        t: &[usize],
+        eta: Tensor<4>,
+        dropout: &mut Dropout,
+    ) -> Tensor<4> {
+        let batch = t.len();
+        let count = eta.dims()[0] / batch;
+        assert_shape!(x_t, [batch, _, _, _]);
+        assert_eq!(
+            eta.dims()[0],
+            count * batch,
+            "as many etas for each example"
+        );
+        match (&self.identifier, &self.late) {
+            (Some(identifier), _) => {
+                let one = |k: usize, dropout: &mut Dropout| {
+                    let eta = eta.clone().narrow(0, k * batch, batch);
+                    let z_t = identify(identifier, x_t.clone(), t, eta, dropout);
+                    self.model.forward(x_t.clone(), t, Some(z_t), dropout)
+                };
+                let mut outputs: Vec<_> = (0..count).map(|k| one(k, dropout)).collect();
+                if count == 1 {
+                    return outputs.remove(0);
+                }
+                Tensor::cat(outputs, 0)
+            }
+            (None, Some(late)) => {
+                let features = self.model.forward(x_t, t, None, dropout);
+                let z_t = late.latent.forward(features.clone(), eta);
+                late.head.forward(features, z_t, count)
+            }
+            (None, None) => unreachable!("a latent enters throughout or late"),
+        }
+    }
+
+    /// The components that `eta` selects, of equal weight; `step_var` is the published variance, which
+    /// only [`ComponentVar::Published`] takes (at `t = 1`, `beta_1` for fixed-large).
+    ///
+    /// # Shapes
+    /// - `x_t`: `[B, H, W, C]`; `eta`: `[m B, ...]` as in [`SoftMixture::forward`]; `t`: `B` steps
+    pub fn components(
+        &self,
+        x_t: Tensor<4>,
+        t: &[usize],
+        eta: Tensor<4>,
+        step_var: StepVar,
+        dropout: &mut Dropout,
+    ) -> Components {
+        let [batch, height, width, channels] = x_t.dims();
+        let output = self.outputs(x_t.clone(), t, eta, dropout);
+        let k = output.dims()[0] / batch;
+        let dim = height * width * channels;
+        let steps = t.repeat(k);
+        let x = repeated(x_t.clone(), k);
+        let predicted = output.clone().narrow(3, 0, channels);
+        let means = self.process.x_0_hat(self.prediction, x, &steps, predicted);
+        let per_example = |x: Tensor<2>| {
+            let numbers = x.dims()[1];
+            x.reshape([k, batch, numbers]).swap_dims(0, 1)
+        };
+        let shared = |vars: Tensor<3>| vars.expand([batch, k, 1]);
+        let vars = match self.var {
+            ComponentVar::Published => shared(published_vars(&self.process, step_var, t, &x_t)),
+            ComponentVar::Exact => Tensor::full([batch, k, 1], VAR_FLOOR, &x_t.device()),
+            ComponentVar::PerStep => {
+                let per_step = self.per_step.as_ref().expect("made with this variance");
+                shared(per_step.at(&self.process, t))
+            }
+            ComponentVar::Learned => {
+                let raw = per_example(pooled(output.narrow(3, channels, 1)));
+                x_0_vars(&self.process, raw.reshape([batch, k]), t)
+            }
+        };
+        Components {
+            log_weights: Tensor::full([batch, k], -(k as f64).ln(), &x_t.device()),
+            means: per_example(means.reshape([k * batch, dim])),
+            vars,
+        }
+    }
+}
+
+/// `g_phi`, with the dropout of its own config.
+fn identify(
+    identifier: &Net,
+    x_t: Tensor<4>,
+    t: &[usize],
+    eta: Tensor<4>,
+    dropout: &mut Dropout,
+) -> Tensor<4> {
+    let x_t_eta = Tensor::cat(vec![x_t, eta], 3); // [B, H, W, 2C]
+    identifier.forward(x_t_eta, t, None, dropout)
 }
 
 impl Denoise for SoftMixture {
@@ -77,63 +298,30 @@ impl Denoise for SoftMixture {
         &self.process
     }
 
+    fn step_var(&self, asked: StepVar) -> StepVar {
+        match self.var {
+            ComponentVar::Published => asked,
+            _ => StepVar::FixedSmall,
+        }
+    }
+
     fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
         let [_, height, width, channels] = x_t.dims();
-        let eta = noise.normal(step, Use::Eta, [height, width, channels]);
-        let output = self.forward(x_t.clone(), t, eta, &mut Dropout::off());
-        self.process.x_0_hat(self.prediction, x_t, t, output)
+        let shape = [height, width, channels];
+        let eta = self.draw_etas(noise, step, 1, shape);
+        let dropout = &mut Dropout::off();
+        match self.var {
+            ComponentVar::Published | ComponentVar::Exact => {
+                let output = self.forward(x_t.clone(), t, eta, dropout);
+                self.process.x_0_hat(self.prediction, x_t, t, output)
+            }
+            ComponentVar::PerStep | ComponentVar::Learned => {
+                let parts = self.components(x_t, t, eta, StepVar::FixedSmall, dropout);
+                parts.draw(shape, noise, step)
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host;
-    use crate::nn::{DdpmUnetConfig, HyperNetConfig, Init, NetConfig, params};
-    use crate::schedule::{NoiseSchedule, ScheduleConfig};
-    use burn::tensor::Device;
-
-    #[test]
-    fn the_latent_network_drops_features_while_training() {
-        let device = Device::default();
-        let net = |dropout| {
-            NetConfig::DdpmUnet(DdpmUnetConfig {
-                dim: 4,
-                multipliers: vec![1],
-                blocks: 1,
-                attention: vec![],
-                groups: 1,
-                dropout,
-            })
-        };
-        let hyper = HyperNetConfig {
-            d_latent: 3,
-            layers: 1,
-        };
-        let mut init = Init::new(1, &device);
-        let model = net(0.0).init(4, 1, 1, Some(&hyper), &mut init);
-        let identifier = net(0.5).init(4, 2, 3, None, &mut init);
-        let schedule = NoiseSchedule::new(&ScheduleConfig::default()).unwrap();
-        let process = Arc::new(Process::new(schedule));
-        let kernel = SoftMixture::new(model, identifier, Prediction::V, process);
-        // The last convolution of a block starts at nearly zero and would hide what is dropped.
-        let rows: Vec<Tensor<1>> = params::values(&kernel)
-            .iter()
-            .map(|row| init.normal(row.dims()).val())
-            .collect();
-        let kernel = params::with_values(kernel, &rows);
-
-        let noise = NoiseSource::new(2, vec![0], &device);
-        let (x_t, eta) = (
-            noise.normal(0, Use::Eps, [4, 4, 1]),
-            noise.normal(0, Use::Eta, [4, 4, 1]),
-        );
-        let output = |mut dropout: Dropout| {
-            host::numbers(kernel.forward(x_t.clone(), &[5], eta.clone(), &mut dropout))
-        };
-        let whole = output(Dropout::off());
-        assert!(whole.iter().all(|x| x.is_finite()));
-        assert_eq!(whole, output(Dropout::off()));
-        assert_ne!(whole, output(Dropout::on(3, vec![0])));
-    }
-}
+mod tests;

@@ -246,7 +246,8 @@ mod tests {
         let KernelConfig::SoftMixture(kernel) = &config.kernel else {
             panic!("{:?}", config.kernel)
         };
-        assert_eq!((kernel.hypernet.d_latent, kernel.hypernet.layers), (12, 2));
+        let hypernet = kernel.hypernet.as_ref().unwrap();
+        assert_eq!((hypernet.d_latent, hypernet.layers), (12, 2));
         let Some(NetConfig::AuthorsUnet(net)) = &kernel.net else {
             panic!("{:?}", kernel.net)
         };
@@ -275,7 +276,7 @@ mod tests {
             ..Options::default()
         };
         let config = read(&path, &options).unwrap().config;
-        assert_eq!(config.kernel, KernelConfig::Gaussian {});
+        assert_eq!(config.kernel, KernelConfig::default());
         let NetConfig::AuthorsUnet(net) = config.net else {
             panic!("{:?}", config.net)
         };

@@ -36,13 +36,6 @@ impl NetConfig {
             Self::Mlp(config) => config.validate().map(|()| 1),
         }?;
         let is_vector = [height, width] == [1, 1];
-        if matches!(self, Self::Mlp(_)) && !is_vector {
-            let problem = format!(
-                "is \"mlp\", which is for vectors, but the examples are {height}x{width} images; \
-                 set `net.kind = \"ddpm-unet\"`"
-            );
-            return Err(ConfigError::invalid("net.kind", problem));
-        }
         if !matches!(self, Self::Mlp(_)) && is_vector {
             let problem = "is a U-Net, which is for images, but the examples are vectors; set \
                            `net.kind = \"mlp\"`";
@@ -82,15 +75,15 @@ impl NetConfig {
         }
     }
 
-    /// Builds the network for images of height `size`, from `c_in` to `c_out` channels.
+    /// Builds the network for inputs of `shape` (`[H, W, C]`), with `c_out` channels of output.
     pub fn init(
         &self,
-        size: usize,
-        c_in: usize,
+        shape: [usize; 3],
         c_out: usize,
         hyper: Option<&HyperNetConfig>,
         init: &mut Init,
     ) -> Net {
+        let [size, _, c_in] = shape;
         match self {
             Self::AuthorsUnet(config) => {
                 Net::Authors(AuthorsUnet::new(config, c_in, c_out, hyper, init))
@@ -98,7 +91,7 @@ impl NetConfig {
             Self::DdpmUnet(config) => {
                 Net::Ddpm(DdpmUnet::new(config, size, c_in, c_out, hyper, init))
             }
-            Self::Mlp(config) => Net::Mlp(Mlp::new(config, c_in, c_out, hyper, init)),
+            Self::Mlp(config) => Net::Mlp(Mlp::new(config, shape, c_out, hyper, init)),
         }
     }
 }
@@ -140,12 +133,6 @@ mod tests {
     fn a_network_of_the_wrong_kind_names_the_setting() {
         let message = refusal(&NetConfig::default(), [1, 1, 2]);
         assert!(message.ends_with("set `net.kind = \"mlp\"`"), "{message}");
-        let mlp = NetConfig::Mlp(MlpConfig::default());
-        let message = refusal(&mlp, [8, 8, 1]);
-        assert!(
-            message.ends_with("set `net.kind = \"ddpm-unet\"`"),
-            "{message}"
-        );
     }
 
     /// So it needs no check of its own.

@@ -1,4 +1,4 @@
-//! A residual perceptron for vectors, `[B, 1, 1, D]`.
+//! A residual perceptron for vectors, `[B, 1, 1, D]`, and for images that are small enough to be vectors.
 //!
 //! The input goes in twice: as it is, and as sines and cosines of its coordinates at rising
 //! frequencies (Tancik et al. 2020), without which a perceptron is slow to learn structure much finer
@@ -9,7 +9,7 @@ use super::{HyperNet, HyperNetConfig, Init, Linear, modulate, sinusoidal};
 use crate::error::ConfigError;
 use crate::ops;
 use burn::module::Module;
-use burn::tensor::{Tensor, assert_shape};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -81,16 +81,19 @@ struct Block {
 }
 
 impl Mlp {
-    /// A network from `c_in` to `c_out` numbers, with hypernetworks where `hyper` gives their sizes.
+    /// A network for inputs of `shape` (`[H, W, C]`) with `c_out` numbers a pixel, with hypernetworks where
+    /// `hyper` gives their sizes.
     pub fn new(
         config: &MlpConfig,
-        c_in: usize,
+        shape: [usize; 3],
         c_out: usize,
         hyper: Option<&HyperNetConfig>,
         init: &mut Init,
     ) -> Self {
         let dim = config.dim;
         let d_time = dim.min(64);
+        let [height, width, channels] = shape;
+        let (c_in, c_out) = (height * width * channels, height * width * c_out);
         Self {
             stem: Linear::new(c_in * (1 + 2 * config.frequencies), dim, init),
             in_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
@@ -110,11 +113,13 @@ impl Mlp {
     }
 
     /// # Shapes
-    /// - `x`: `[B, 1, 1, D]`; `t`: `B` steps; `z_t`: `[B, 1, 1, L]`; returns `[B, 1, 1, C_out]`
+    /// - `x`: `[B, H, W, C]`; `t`: `B` steps; `z_t`: `[B, H, W, L]`, of which an image takes the mean;
+    ///   returns `[B, H, W, C_out]`
     pub fn forward(&self, x: Tensor<4>, t: &[usize], z_t: Option<Tensor<4>>) -> Tensor<4> {
-        let [batch, _, _, channels] = x.dims();
-        assert_shape!(x, [batch, 1, 1, channels]);
+        let [batch, height, width, channels] = x.dims();
         assert_eq!(t.len(), batch, "one time step per batch item");
+        let x = x.reshape([batch, 1, 1, height * width * channels]);
+        let z_t = z_t.map(|z_t| z_t.mean_dim(1).mean_dim(2));
         let time = sinusoidal(t, self.d_time, &x.device());
         let time = self
             .time_second
@@ -135,6 +140,8 @@ impl Mlp {
             x = x + block.second.forward(ops::silu(h));
         }
         let x = modulate(&self.out_hypernet, ops::silu(x), &z_t);
-        self.head.forward(x)
+        let x = self.head.forward(x);
+        let c_out = x.dims()[3] / (height * width);
+        x.reshape([batch, height, width, c_out])
     }
 }

@@ -160,7 +160,7 @@ mod tests {
             d_latent: 4,
             layers: 1,
         };
-        config.init(1, 2, 2, Some(&hyper), &mut Init::new(0, device))
+        config.init([1, 1, 2], 2, Some(&hyper), &mut Init::new(0, device))
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn soft_mixture_is_that_of_the_authors() {
     let x_t = process.q_sample(x_0.clone(), &t, eps.clone());
     let z_t = kernel.latent(x_t.clone(), &t, eta.clone());
     let v = kernel.forward(x_t.clone(), &t, eta, &mut Dropout::off());
-    let objective = imported.config.objective();
+    let objective = imported.config.objective(1);
     let target = process.target(Prediction::V, x_0, &t, eps);
     let loss =
         objective::weighted_square(process, &objective, Prediction::V, &t, v.clone(), target);

@@ -1,7 +1,6 @@
 //! Theorem 3.1 as a program.
 
-use super::Chain;
-use super::floors::at_least_2;
+use super::{Chain, at_least_2};
 use crate::progress::Progress;
 use serde_json::json;
 use smd::denoising_error::exceed::{Exceeding, exceed};

@@ -1,12 +1,12 @@
 //! The floors of all Gaussian families at every step.
 
 use super::plot::Picture;
-use super::{Chain, read_mixture};
+use super::{Chain, at_least_2, read_mixture, shown};
 use crate::output::{self, PlotFile};
 use crate::progress::Progress;
 use serde_json::{Map, Value, json};
 use smd::denoising_error::chain::{ChainQuality, qualities};
-use smd::denoising_error::{DenoisingError, Estimate, Family, StepFloors, measure};
+use smd::denoising_error::{DenoisingError, Estimate, Family, measure};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -34,18 +34,6 @@ pub struct FloorsArgs {
     #[arg(long, value_name = "FILE")]
     plot: Option<PlotFile>,
 }
-
-/// A standard error needs two draws.
-pub fn at_least_2(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0 | 1) => Err("must be at least 2".into()),
-        Ok(draws) => Ok(draws),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
-/// Rows of the table on the terminal; a longer chain is shown at some of its steps.
-const ROWS: usize = 20;
 
 pub fn run(args: FloorsArgs) -> anyhow::Result<()> {
     let name = args.mixture.as_ref().expect("clap requires it");
@@ -192,19 +180,6 @@ fn print(out: &mut impl Write, error: &DenoisingError, chains: &[ChainQuality]) 
         )?;
     }
     Ok(())
-}
-
-/// All steps of a short chain, some of a long one, the first and the last among them.
-fn shown(per_t: &[StepFloors]) -> Vec<&StepFloors> {
-    let count = per_t.len();
-    if count <= ROWS {
-        return per_t.iter().collect();
-    }
-    // In equal ratios: what Gaussians lose, they lose near the data.
-    let place = |i: usize| (count as f64).powf(i as f64 / (ROWS - 1) as f64).round() as usize;
-    let mut places: Vec<usize> = (0..ROWS).map(place).collect();
-    places.dedup();
-    places.into_iter().map(|t| &per_t[t - 1]).collect()
 }
 
 /// "0.1234 ± 0.0005", with as many digits as the error leaves.

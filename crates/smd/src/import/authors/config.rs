@@ -5,12 +5,12 @@
 
 use super::Options;
 use super::sizes::{Sizes, shape};
-use crate::config::{DataConfig, ObjectiveConfig, RunConfig};
+use crate::config::{DataConfig, RunConfig};
 use crate::denoise::{KernelConfig, SoftMixtureConfig};
 use crate::error::ImportError;
 use crate::import::TensorFile;
 use crate::nn::{AuthorsUnetConfig, HyperNetConfig, NetConfig};
-use crate::objective::LossWeight;
+use crate::objective::{LossWeight, ObjectiveConfig};
 use crate::ops::Precision;
 use crate::process::{Prediction, StepVar};
 use crate::sampler::SampleConfig;
@@ -91,7 +91,7 @@ pub(super) fn resolve(
         objective: ObjectiveConfig {
             prediction: word(file, "objective")?.unwrap_or(Prediction::V),
             weight: LossWeight::Eps,
-            etas: 1,
+            ..ObjectiveConfig::default()
         },
         train: TrainConfig {
             lr: 1e-4,
@@ -124,7 +124,7 @@ fn kernel(
 ) -> Result<KernelConfig, ImportError> {
     let scales = format!("{root}model.in_hypernet.scales");
     if file.shape(&scales).is_none() {
-        return Ok(KernelConfig::Gaussian {});
+        return Ok(KernelConfig::default());
     }
     let [layers] = shape(file, &scales)?;
     let [d_latent, _] = shape(file, &format!("{root}model.in_hypernet.in_proj.weight"))?;
@@ -141,8 +141,9 @@ fn kernel(
         .or(notes.latent(notes.groups))
         .unwrap_or(1);
     Ok(KernelConfig::SoftMixture(SoftMixtureConfig {
-        hypernet: HyperNetConfig { d_latent, layers },
+        hypernet: Some(HyperNetConfig { d_latent, layers }),
         net: Some(unet(sizes, heads, d_head, groups)),
+        ..SoftMixtureConfig::default()
     }))
 }
 
