@@ -24,6 +24,8 @@ pub enum Step {
     Gaussian,
     /// A Gaussian that a latent moves (SMD): a mixture only as far as the latent is used.
     SoftMixture,
+    /// A weighted sum of Gaussians, each selected by a learned latent.
+    Codebook,
     /// A weighted sum of Gaussians (Eq. 10).
     Mixture,
 }

@@ -49,6 +49,9 @@ pub struct State {
     pub step: u64,
     /// What the examples were, by [`Examples::identity`](crate::data::Examples::identity).
     pub data: Option<String>,
+    /// `(t, r_t)`: the latent's influence at some steps, by
+    /// [`Trainer::influence`](crate::train::Trainer::influence); empty for a kernel without one.
+    pub influence: Vec<(usize, f64)>,
     /// The weights.
     pub weights: Vec<f32>,
     /// The averages, in the order of the config; may be empty.
@@ -64,6 +67,7 @@ pub struct Checkpoint {
     config: RunConfig,
     step: u64,
     data: Option<String>,
+    influence: Vec<(usize, f64)>,
     header: Metadata,
     /// Where the tensors begin in `bytes`.
     start: usize,
@@ -113,6 +117,9 @@ impl Checkpoint {
         let step = number("smd.step")?;
         // Older files do not have it.
         let data = metadata.get("smd.data").cloned();
+        let influence = metadata.get("smd.influence").map(String::as_str);
+        let influence = influence.unwrap_or_default().split_whitespace();
+        let influence = influence.filter_map(parse_influence).collect();
         let refused = |source| CheckpointError::Config {
             path: path.clone(),
             source,
@@ -124,6 +131,7 @@ impl Checkpoint {
             config,
             step,
             data,
+            influence,
             header,
             start: 8 + length,
             bytes,
@@ -144,6 +152,12 @@ impl Checkpoint {
     /// draws of a mixture, after an import, and in older files.
     pub fn data(&self) -> Option<&str> {
         self.data.as_deref()
+    }
+
+    /// `(t, r_t)`: the latent's influence at some steps when it was saved; empty for a kernel without a
+    /// latent, and in older files.
+    pub fn influence(&self) -> &[(usize, f64)] {
+        &self.influence
     }
 
     /// The file.
@@ -242,6 +256,7 @@ impl Checkpoint {
         Ok(State {
             step: self.step,
             data: self.data.clone(),
+            influence: self.influence.clone(),
             weights: row("weights/")?,
             emas: emas.collect::<Result<_, _>>()?,
             moments: if has_moments {
@@ -293,6 +308,12 @@ impl Checkpoint {
         let (numbers, _) = self.bytes[self.start + from..self.start + to].as_chunks::<4>();
         Ok(numbers.iter().copied().map(f32::from_le_bytes).collect())
     }
+}
+
+/// `t:r_t`, as it is written.
+fn parse_influence(text: &str) -> Option<(usize, f64)> {
+    let (t, r) = text.split_once(':')?;
+    Some((t.parse().ok()?, r.parse().ok()?))
 }
 
 /// The file name of the checkpoint at `step`.

@@ -114,6 +114,15 @@ impl Denoiser {
         }
     }
 
+    /// The same, whose chains take the likeliest latent instead of a draw (section 4.2); `None` where the
+    /// latent's density is not known.
+    pub fn at_mode(self) -> Option<Self> {
+        match self {
+            Self::SoftMixture(kernel) => kernel.at_mode().map(Self::SoftMixture),
+            _ => None,
+        }
+    }
+
     /// Whether its likelihood is a mean over draws of a latent, and not an exact sum.
     pub fn is_implicit(&self) -> bool {
         matches!(self, Self::SoftMixture(_))

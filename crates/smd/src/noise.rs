@@ -48,6 +48,8 @@ pub enum Use {
     ExactChain = 16,
     /// Draws at which a trained kernel is measured.
     KernelError = 17,
+    /// The search for the likeliest latent.
+    Mode = 18,
 }
 
 /// A generator for the draws named (`seed`, `image`, `step`, `purpose`).

@@ -14,6 +14,7 @@ use crate::config::RunConfig;
 use crate::data::{Examples, Order};
 use crate::denoise::Denoiser;
 use crate::error::{CheckpointError, ConfigError, TrainError};
+use crate::eval::influence::influence_on;
 use crate::host;
 use crate::nn::{Dropout, params};
 use crate::noise::{self, NoiseSource, Use};
@@ -22,7 +23,11 @@ use crate::ops::adam::{self, AdamW, Rows};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
+use std::cell::OnceCell;
 use std::path::Path;
+
+/// Examples at which the latent's influence is gauged.
+const GAUGED: usize = 64;
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +56,8 @@ pub struct Trainer {
     step: u64,
     /// What the examples are; travels with the checkpoints.
     data: Option<String>,
+    /// Gauged once a step, where it is asked for.
+    influence: OnceCell<Vec<(usize, f64)>>,
 }
 
 impl Trainer {
@@ -87,6 +94,7 @@ impl Trainer {
             infos,
             rows,
             step: 0,
+            influence: OnceCell::new(),
         })
     }
 
@@ -134,6 +142,7 @@ impl Trainer {
             trainer.rows.moments = moments.map(row);
         }
         trainer.step = state.step;
+        trainer.influence.take();
         Ok(trainer)
     }
 
@@ -201,6 +210,7 @@ impl Trainer {
         };
         adam.step(&mut self.rows, grad);
         self.step = step;
+        self.influence.take();
         Ok(StepReport {
             step,
             loss,
@@ -262,6 +272,30 @@ impl Trainer {
         params::with_values(self.denoiser.clone(), &self.cut(weights)).valid()
     }
 
+    /// `(t, r_t)` of the model that samples, at the first step, a quarter and half of the chain, and the
+    /// last: how much of the truth's randomness its latent draws, against what its mean leaves
+    /// ([`influence_on`]). A gauge from a few examples; empty for one Gaussian.
+    pub fn influence(&self) -> &[(usize, f64)] {
+        self.influence.get_or_init(|| self.gauge())
+    }
+
+    fn gauge(&self) -> Vec<(usize, f64)> {
+        if matches!(self.denoiser, Denoiser::Gaussian(_)) {
+            return Vec::new();
+        }
+        let (train, steps) = (&self.config.train, self.config.schedule.steps);
+        let count = GAUGED.min(self.examples.len().unwrap_or(usize::MAX)) as u64;
+        let mut order = Order::new(train.seed, self.examples.len().unwrap_or(1));
+        let x_0 = self
+            .examples
+            .batch(0..count, &mut order, train.seed, false, &self.device);
+        let model = self.model(train.ema.last().copied());
+        let mut at = vec![1, steps.div_ceil(4), steps.div_ceil(2), steps];
+        at.dedup();
+        let r = |t| (t, influence_on(&model, x_0.clone(), t, 4, train.seed));
+        at.into_iter().map(r).collect()
+    }
+
     /// Writes a checkpoint beside `path` and renames it over it.
     ///
     /// # Errors
@@ -272,6 +306,7 @@ impl Trainer {
         let state = State {
             step: self.step,
             data: self.data.clone(),
+            influence: self.influence().to_vec(),
             weights: numbers(&rows.weights),
             emas: rows.averages.iter().map(numbers).collect(),
             moments: Some(rows.moments.each_ref().map(numbers)),

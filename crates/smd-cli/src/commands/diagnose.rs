@@ -2,8 +2,10 @@
 
 mod on_data;
 mod on_mixture;
+mod steps;
 
 use super::theory::{at_least_2, read_mixture};
+use crate::say::say;
 use burn::tensor::Device;
 use smd::checkpoint::{Checkpoint, Weights};
 use smd::config::RunConfig;
@@ -59,14 +61,8 @@ pub fn run(args: DiagnoseArgs, device: &Device) -> anyhow::Result<()> {
         fresh.data.channels = Some(channels);
         let examples = fresh.resolve()?;
         let denoiser = checkpoint.denoiser(&weights, device)?;
-        return on_data::run(
-            &denoiser,
-            &examples,
-            args.points,
-            args.seed,
-            args.json,
-            device,
-        );
+        let (points, seed, var) = (args.points, args.seed, config.sample.step_var);
+        return on_data::run(&denoiser, &examples, points, seed, var, args.json, device);
     }
     let mixture = mixture(&args, config)?;
     let shape = config.shape()?;
@@ -89,5 +85,19 @@ fn mixture(args: &DiagnoseArgs, config: &RunConfig) -> anyhow::Result<GaussianMi
             "{} was trained on images, whose law is not known: name some with --data PATH",
             args.checkpoint.display()
         ),
+    }
+}
+
+/// Below it a latent is ignored.
+const COLLAPSED: f64 = 0.01;
+
+/// Says that a latent is ignored, why, and what helps.
+fn warn(collapsed: bool) {
+    if collapsed {
+        say(
+            "warning: the latent is ignored (r_t below 0.01 at every step): this is a Gaussian denoiser. The \
+             paper's objective has its minimum there; train with objective.kind = \"energy\" and \
+             [kernel.late], or with kernel.kind = \"mixture\"",
+        );
     }
 }

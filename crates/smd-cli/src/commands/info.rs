@@ -34,6 +34,7 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
             "step": checkpoint.step(),
             "parameters": parameters,
             "data": checkpoint.data(),
+            "influence": checkpoint.influence().iter().map(|(t, r)| json!({"t": t, "r": r})).collect::<Vec<_>>(),
             "ema": checkpoint.emas(),
             "config": config,
             "tensors": tensors,
@@ -47,6 +48,15 @@ pub fn run(args: InfoArgs) -> anyhow::Result<()> {
     writeln!(out, "parameters  {parameters}")?;
     if let Some(data) = checkpoint.data() {
         writeln!(out, "data        {data}")?;
+    }
+    if !checkpoint.influence().is_empty() {
+        let r = checkpoint.influence().iter();
+        let r: Vec<String> = r.map(|(t, r)| format!("r_{t} = {r:.4}")).collect();
+        writeln!(
+            out,
+            "latent      {} (0: ignored, 1: as random as the data)",
+            r.join(", ")
+        )?;
     }
     let emas = match checkpoint.emas() {
         emas if emas.is_empty() => "none".into(),

@@ -2,6 +2,7 @@
 
 use crate::output;
 use crate::progress::Progress;
+use anyhow::Context;
 use burn::tensor::Device;
 use smd::checkpoint::{Checkpoint, Weights};
 use smd::eval::modes::mode_report;
@@ -35,6 +36,9 @@ pub struct SampleArgs {
     /// Share of the ancestral noise that ddim adds, from 0 to 1. Default: as in the config, 0.
     #[arg(long, value_name = "ETA")]
     ddim_eta: Option<f64>,
+    /// Draw the latent, or take the likeliest one, argmax_z p(z | x_t): for kernel.late.flow.
+    #[arg(long, value_name = "LATENT", default_value = "draw")]
+    latent: Latent,
     /// Which steps of the training a shorter chain visits. Default: as in the config.
     #[arg(long, value_name = "SPACING")]
     spacing: Option<SpacingName>,
@@ -63,6 +67,12 @@ const GRID: usize = 256;
 enum Sampler {
     Ancestral,
     Ddim,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Latent {
+    Draw,
+    Mode,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -108,6 +118,13 @@ pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     let average = checkpoint.average(&weights)?;
     output::create_out_dir(&args.out, args.overwrite)?;
     let model = checkpoint.denoiser(&weights, device)?;
+    let model = match args.latent {
+        Latent::Draw => model,
+        Latent::Mode => model.at_mode().context(
+            "--latent mode needs a latent whose density is known: a soft-mixture trained with \
+             kernel.late.flow = 4, say",
+        )?,
+    };
     let shape = checkpoint.config().shape()?;
 
     let seeds: Vec<u64> = args.seeds.0.clone().collect();

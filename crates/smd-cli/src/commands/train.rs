@@ -181,6 +181,8 @@ fn train(mut trainer: Trainer, folder: &RunFolder) -> anyhow::Result<()> {
             (started, counted) = (Instant::now(), step);
         }
         if step.is_multiple_of(config.train.checkpoint_every) {
+            // Before the checkpoint: a run that is killed between them writes the line again.
+            log.influence(&trainer)?;
             save(&trainer, folder)?;
         }
         if config.train.sample_every > 0 && step.is_multiple_of(config.train.sample_every) {
@@ -221,6 +223,20 @@ impl Log {
         Ok(Self { metrics, events })
     }
 
+    /// How much of the truth's randomness the latent draws, where there is one.
+    fn influence(&mut self, trainer: &Trainer) -> anyhow::Result<()> {
+        let numbers = trainer.influence();
+        let named: Vec<(String, f64)> = numbers
+            .iter()
+            .map(|(t, r)| (format!("r_{t}"), *r))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<(&str, f64)> = named.iter().map(|(name, r)| (name.as_str(), *r)).collect();
+        self.numbers(trainer.step(), &numbers)
+    }
+
     fn write(&mut self, report: &StepReport, examples_per_s: f64) -> anyhow::Result<()> {
         let numbers = [
             ("loss", report.loss),
@@ -228,12 +244,16 @@ impl Log {
             ("lr", report.lr),
             ("examples_per_s", examples_per_s),
         ];
+        self.numbers(report.step, &numbers)
+    }
+
+    fn numbers(&mut self, step: u64, numbers: &[(&str, f64)]) -> anyhow::Result<()> {
         let values = numbers
             .iter()
             .map(|&(name, x)| (name.to_owned(), json!(x)))
             .collect();
-        self.metrics.write(report.step, &values)?;
-        self.events.scalars(report.step, &numbers)
+        self.metrics.write(step, &values)?;
+        self.events.scalars(step, numbers)
     }
 }
 

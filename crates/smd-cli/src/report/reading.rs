@@ -81,7 +81,7 @@ fn finding(chain: &GridChain, model: &GridModel) -> String {
             format!("{score}: {meaning}")
         }
         Step::SoftMixture => format!("{score}. {}", latent(model)),
-        Step::Mixture => format!("{score}{}", beside_gaussian(chain, model)),
+        Step::Codebook | Step::Mixture => format!("{score}{}", beside_gaussian(chain, model)),
     }
 }
 

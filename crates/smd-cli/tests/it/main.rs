@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod diagnose;
 mod resume;
 mod sample;
 mod theory;

@@ -20,6 +20,7 @@ fn saved(folder: &Path) -> (PathBuf, State, Vec<Info>) {
     let state = State {
         step: 7,
         data: Some("5 images (crc32c 0123abcd)".into()),
+        influence: vec![(1, 0.25), (8, 0.0)],
         weights: row(1.0),
         emas: vec![row(2.0), row(3.0)],
         moments: Some([row(4.0), row(5.0)]),

@@ -65,6 +65,13 @@ pub(super) fn write(
         ("smd.step".to_owned(), state.step.to_string()),
         ("smd.config".to_owned(), config.to_toml()),
     ]);
+    if !state.influence.is_empty() {
+        let pairs = state.influence.iter().map(|(t, r)| format!("{t}:{r}"));
+        metadata.insert(
+            "smd.influence".to_owned(),
+            pairs.collect::<Vec<_>>().join(" "),
+        );
+    }
     if let Some(data) = &state.data {
         metadata.insert("smd.data".to_owned(), data.clone());
     }

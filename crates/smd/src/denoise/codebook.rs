@@ -5,7 +5,7 @@
 //! ```
 //! The codes enter late ([`LateHead`]); the trunk also gives the weights.
 
-use super::components::{Components, pooled, x_0_vars};
+use super::components::{Components, pooled, predicted_and_raw, x_0_vars};
 use super::{Denoise, StepVar};
 use crate::nn::{Dropout, Init, LateConfig, LateHead, Linear, Net};
 use crate::noise::NoiseSource;
@@ -31,22 +31,22 @@ pub struct Codebook {
 }
 
 impl Codebook {
-    /// A step of `components` codes over `model`, which gives `late.dim` features, for examples of
-    /// `channels` channels.
+    /// A step of `components` codes over `model`, which gives `late.dim` features, with `outputs` channels
+    /// behind it: the prediction, of a pixel or of a whole example, and a raw scale.
     pub fn new(
         model: Net,
         components: usize,
         late: &LateConfig,
-        channels: usize,
+        outputs: usize,
         prediction: Prediction,
         process: Arc<Process>,
         init: &mut Init,
     ) -> Self {
         Self {
             model,
-            codes: init.normal([components, late.d_latent]),
+            codes: init.normal([components, late.d_latent()]),
             logits: Linear::new(late.dim, components, init),
-            head: LateHead::new(late, channels + 1, init),
+            head: LateHead::new(late, outputs, init),
             prediction,
             process,
         }
@@ -62,15 +62,14 @@ impl Codebook {
         let features = self.model.forward(x_t.clone(), t, None, dropout);
         let logits = pooled(self.logits.forward(ops::silu(features.clone())));
         let codes = self.codes.val().reshape([k, 1, 1, d_latent]);
-        let output = self.head.forward(features, codes, k); // [K B, H, W, C + 1]
+        let output = self.head.forward(features, codes, k);
+        let (predicted, raw) = predicted_and_raw(output, [height, width, channels]);
         let dim = height * width * channels;
-        let predicted = output
-            .clone()
-            .narrow(3, 0, channels)
+        let predicted = predicted
             .reshape([k, batch, dim])
             .swap_dims(0, 1)
             .reshape([batch, k, 1, dim]);
-        let raw = pooled(output.narrow(3, channels, 1));
+        let raw = raw.expect("a channel of raw scales");
         let raw = raw.reshape([k, batch]).swap_dims(0, 1);
         let x_t = x_t.reshape([batch, 1, 1, dim]).expand([batch, k, 1, dim]);
         let means = self.process.x_0_hat(self.prediction, x_t, t, predicted);
@@ -119,12 +118,14 @@ mod tests {
             dim: 12,
             ..LateConfig::default()
         };
-        let model = net.init([size, size, channels], late.dim, None, &mut init);
+        let shape = [size, size, channels];
+        let model = net.trunk(shape, late.dim, &mut init);
+        let outputs = net.late_outputs(shape, channels) + 1;
         Codebook::new(
             model,
             3,
             &late,
-            channels,
+            outputs,
             Prediction::V,
             process(),
             &mut init,

@@ -126,6 +126,23 @@ pub(super) fn pooled(x: Tensor<4>) -> Tensor<2> {
         .squeeze_dim::<2>(1)
 }
 
+/// What a head behind a trunk gives: predictions, `[N, H, W, C]`, and where there is one channel more, raw
+/// scales, `[N, 1]`. A head over the features of whole examples gives all their numbers in a row.
+///
+/// # Shapes
+/// - `output`: `[N, H, W, C or C + 1]` or `[N, 1, 1, H W C (+ 1)]`, for `shape = [H, W, C]`
+pub(super) fn predicted_and_raw(
+    output: Tensor<4>,
+    shape: [usize; 3],
+) -> (Tensor<4>, Option<Tensor<2>>) {
+    let [rows, out_height, out_width, outputs] = output.dims();
+    let [height, width, channels] = shape;
+    let wanted = channels * height * width / (out_height * out_width);
+    let predicted = output.clone().narrow(3, 0, wanted);
+    let raw = (outputs > wanted).then(|| pooled(output.narrow(3, wanted, 1)));
+    (predicted.reshape([rows, height, width, channels]), raw)
+}
+
 /// `log sum exp` over the second axis, `[B, K]` to `[B]`.
 pub(crate) fn log_sum_exp(x: Tensor<2>) -> Tensor<1> {
     let largest = x.clone().detach().max_dim(1);

@@ -4,7 +4,7 @@ use super::encoder::Encoder;
 use super::gaussian::PerStepVars;
 use super::{Codebook, ComponentVar, Denoiser, Gaussian, GaussianVar, Late, Mixture, SoftMixture};
 use crate::error::ConfigError;
-use crate::nn::{HyperNetConfig, Init, LateConfig, LateHead, LateLatent, NetConfig};
+use crate::nn::{HyperNetConfig, Init, LateConfig, NetConfig};
 use crate::objective::ObjectiveKind;
 use crate::process::{Prediction, Process};
 use serde::{Deserialize, Serialize};
@@ -143,11 +143,10 @@ impl SoftMixtureConfig {
         let var = self.variance(parts.objective);
         let kernel = match &self.late {
             Some(late) => {
-                let model = net.init(parts.shape, late.dim, None, init);
-                let latent = LateLatent::new(late, init);
+                let model = net.trunk(parts.shape, late.dim, init);
                 let scales = usize::from(var == ComponentVar::Learned);
-                let head = LateHead::new(late, channels + scales, init);
-                let late = Late::new(latent, head, late.d_eta);
+                let outputs = net.late_outputs(parts.shape, channels) + scales;
+                let late = Late::new(late, outputs, init);
                 SoftMixture::late(model, late, prediction, process.clone())
             }
             None => {
@@ -248,24 +247,20 @@ impl KernelConfig {
             }
             Self::SoftMixture(config) => Denoiser::SoftMixture(config.init(net, parts, init)),
             Self::Codebook(CodebookConfig { components, late }) => {
-                let model = net.init(parts.shape, late.dim, None, init);
+                let model = net.trunk(parts.shape, late.dim, init);
                 let (prediction, process) = (parts.prediction, parts.process);
-                let kernel = Codebook::new(
-                    model,
-                    *components,
-                    late,
-                    channels,
-                    prediction,
-                    process,
-                    init,
-                );
+                let outputs = net.late_outputs(parts.shape, channels) + 1;
+                let kernel =
+                    Codebook::new(model, *components, late, outputs, prediction, process, init);
                 Denoiser::Codebook(kernel)
             }
             Self::Mixture(config) => {
-                let outputs = Mixture::outputs(config.components, channels);
+                let outputs = Mixture::outputs(config.components, parts.shape);
                 let model = net.init(parts.shape, outputs, None, init);
                 let (prediction, process) = (parts.prediction, parts.process);
-                Denoiser::Mixture(Mixture::new(model, config.components, prediction, process))
+                let (components, shape) = (config.components, parts.shape);
+                let kernel = Mixture::new(model, components, shape, prediction, process, init);
+                Denoiser::Mixture(kernel)
             }
         }
     }

@@ -4,9 +4,9 @@
 //! together. Mixtures that choose for each pixel or patch apart are no joint model. The likelihood of a
 //! drawn `x_{t-1}` is a sum ([`Components`]): nothing is bounded.
 
-use super::components::{Components, pooled, x_0_vars};
+use super::components::{Components, x_0_vars};
 use super::{Denoise, StepVar};
-use crate::nn::{Dropout, Net};
+use crate::nn::{Dropout, Init, Linear, Net};
 use crate::noise::NoiseSource;
 use crate::process::{Prediction, Process};
 use burn::module::Module;
@@ -14,10 +14,16 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use std::sync::Arc;
 
+/// Channels of an image that its components' weights and scales are read from.
+const GATES: usize = 4;
+
 /// A network that gives all components at once.
 #[derive(Module, Debug)]
 pub struct Mixture {
     model: Net,
+    /// From the channels behind the predictions to logits and raw scales, for images; a vector's are
+    /// those channels themselves.
+    gates: Option<Linear>,
     components: usize,
     #[module(skip)]
     prediction: Prediction,
@@ -26,28 +32,40 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// A step of `components` components made of `model`, whose output has
-    /// `components * (C + 2)` channels: logits, predictions, raw scales.
+    /// A step of `components` components made of `model`, which has [`Mixture::outputs`] channels, for
+    /// examples of `shape` (`[H, W, C]`).
     pub fn new(
         model: Net,
         components: usize,
+        shape: [usize; 3],
         prediction: Prediction,
         process: Arc<Process>,
+        init: &mut Init,
     ) -> Self {
+        let [height, width, _] = shape;
+        let gates = || Linear::new(height * width * GATES, 2 * components, init);
         Self {
             model,
+            gates: (height * width > 1).then(gates),
             components,
             prediction,
             process,
         }
     }
 
-    /// Channels that the network must give for examples of `channels` channels.
-    pub fn outputs(components: usize, channels: usize) -> usize {
-        components * (channels + 2)
+    /// Channels that the network must give for examples of `shape`: predictions, then what weights and
+    /// scales are read from.
+    pub fn outputs(components: usize, shape: [usize; 3]) -> usize {
+        let [height, width, channels] = shape;
+        let gates = if height * width > 1 {
+            GATES
+        } else {
+            2 * components
+        };
+        components * channels + gates
     }
 
-    /// The components at `x_t`. Logits and raw scales are means over all pixels.
+    /// The components at `x_t`.
     ///
     /// # Shapes
     /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps
@@ -55,11 +73,23 @@ impl Mixture {
         let [batch, height, width, channels] = x_t.dims();
         let k = self.components;
         let output = self.model.forward(x_t.clone(), t, None, dropout);
-        let log_weights = log_softmax(pooled(output.clone().narrow(3, 0, k)), 1);
-        let raw = pooled(output.clone().narrow(3, k * (1 + channels), k));
+        let gates = output.dims()[3] - k * channels;
+        let gates = output.clone().narrow(3, k * channels, gates).reshape([
+            batch,
+            1,
+            1,
+            height * width * gates,
+        ]);
+        let gates = match &self.gates {
+            Some(linear) => linear.forward(gates),
+            None => gates,
+        };
+        let gates = gates.reshape([batch, 2 * k]);
+        let log_weights = log_softmax(gates.clone().narrow(1, 0, k), 1);
+        let raw = gates.narrow(1, k, k);
         let dim = height * width * channels;
         let predicted = output
-            .narrow(3, k, k * channels)
+            .narrow(3, 0, k * channels)
             .reshape([batch, height * width, k, channels])
             .swap_dims(1, 2)
             .reshape([batch, k, 1, dim]);
@@ -101,9 +131,17 @@ mod tests {
 
     fn mixture(net: NetConfig, size: usize, channels: usize, components: usize) -> Mixture {
         let mut init = Init::new(5, &Device::default());
-        let outputs = Mixture::outputs(components, channels);
-        let model = net.init([size, size, channels], outputs, None, &mut init);
-        let kernel = Mixture::new(model, components, Prediction::V, process());
+        let shape = [size, size, channels];
+        let outputs = Mixture::outputs(components, shape);
+        let model = net.init(shape, outputs, None, &mut init);
+        let kernel = Mixture::new(
+            model,
+            components,
+            shape,
+            Prediction::V,
+            process(),
+            &mut init,
+        );
         // The last convolution of a U-Net starts at zero and would hide which channel is which.
         let rows: Vec<Tensor<1>> = params::values(&kernel)
             .iter()
@@ -156,8 +194,7 @@ mod tests {
             .model
             .forward(x_t.clone(), &t, None, &mut Dropout::off());
         for k in 0..components {
-            let first = components + k * channels;
-            let predicted = output.clone().narrow(3, first, channels);
+            let predicted = output.clone().narrow(3, k * channels, channels);
             let x_0 = kernel
                 .process
                 .x_0_hat(Prediction::V, x_t.clone(), &t, predicted);

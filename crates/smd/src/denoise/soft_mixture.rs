@@ -3,17 +3,20 @@
 //! The latent drives hypernetworks after the stem and before the head of the network, as in the authors'
 //! code, or enters after a trunk ([`crate::nn::LateHead`]), where `m` latents cost little more than one.
 
-use super::components::{Components, VAR_FLOOR, pooled, x_0_vars};
+use super::components::{Components, VAR_FLOOR, predicted_and_raw, x_0_vars};
 use super::encoder::Encoder;
 use super::gaussian::{PerStepVars, published_vars};
 use super::{Denoise, StepVar};
-use crate::nn::{Dropout, LateHead, LateLatent, Net, repeated};
+use crate::nn::{Dropout, Flow, Init, LateConfig, LateHead, LateLatent, Net, repeated};
 use crate::noise::{NoiseSource, Use};
 use crate::process::{Prediction, Process};
 use burn::module::Module;
 use burn::tensor::{Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// Searches for the likeliest latent, each closer to the last one's best.
+const ROUNDS: u64 = 8;
 
 /// The variance of a component of a soft mixture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,25 +50,45 @@ pub struct SoftMixture {
     process: Arc<Process>,
     /// Whether `eta` is 0 instead of drawn: the control of the same capacity.
     eta_off: bool,
+    /// Whether a chain takes the likeliest latent instead of a draw.
+    at_mode: bool,
 }
 
 /// `g_phi` over a trunk's features, and the head that it drives.
 #[derive(Module, Debug)]
 pub struct Late {
-    latent: LateLatent,
+    latent: Option<LateLatent>,
+    /// In place of `latent`, where its density shall be known.
+    flow: Option<Flow>,
     head: LateHead,
     d_eta: usize,
 }
 
 impl Late {
-    /// A head behind a latent of `d_eta` numbers of `eta`.
-    pub fn new(latent: LateLatent, head: LateHead, d_eta: usize) -> Self {
+    /// Latent and head of the sizes of `config`, for `outputs` channels.
+    pub fn new(config: &LateConfig, outputs: usize, init: &mut Init) -> Self {
+        let invertible = config.flow > 0;
         Self {
-            latent,
-            head,
-            d_eta,
+            latent: (!invertible).then(|| LateLatent::new(config, init)),
+            flow: invertible.then(|| Flow::new(config.flow, config.d_eta, config.dim, init)),
+            head: LateHead::new(config, outputs, init),
+            d_eta: config.d_eta,
         }
     }
+
+    /// `z_t` of the trunk's features and `m` draws for each example.
+    fn latent(&self, features: Tensor<4>, eta: Tensor<4>) -> Tensor<4> {
+        match (&self.latent, &self.flow) {
+            (Some(latent), _) => latent.forward(features, eta),
+            (None, Some(flow)) => flow.forward(whole(features), eta).0,
+            (None, None) => unreachable!("a latent is invertible or not"),
+        }
+    }
+}
+
+/// What an invertible latent sees of an example: the mean of its features, `[B, 1, 1, F]`.
+fn whole(features: Tensor<4>) -> Tensor<4> {
+    features.mean_dim(1).mean_dim(2)
 }
 
 impl SoftMixture {
@@ -81,6 +104,7 @@ impl SoftMixture {
             prediction,
             process,
             eta_off: false,
+            at_mode: false,
         }
     }
 
@@ -96,6 +120,7 @@ impl SoftMixture {
             prediction,
             process,
             eta_off: false,
+            at_mode: false,
         }
     }
 
@@ -117,6 +142,15 @@ impl SoftMixture {
     /// The same with `eta = 0` in place of every draw.
     pub(super) fn with_eta_off(self, eta_off: bool) -> Self {
         Self { eta_off, ..self }
+    }
+
+    /// The same, whose chains take the likeliest latent; `None` where its density is not known.
+    pub fn at_mode(self) -> Option<Self> {
+        self.late.as_ref()?.flow.as_ref()?;
+        Some(Self {
+            at_mode: true,
+            ..self
+        })
     }
 
     /// What the network predicts.
@@ -162,6 +196,49 @@ impl SoftMixture {
         }
     }
 
+    /// The `eta` of the likeliest latent, `argmax_z p(z | x_t)` (section 4.2), among 64 draws and `eta = 0`,
+    /// then moved uphill by random steps; `None` where the latent's density is not known.
+    ///
+    /// # Shapes
+    /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps; returns `[B, 1, 1, E]`
+    pub fn mode_eta(
+        &self,
+        x_t: Tensor<4>,
+        t: &[usize],
+        noise: &NoiseSource,
+        step: u64,
+    ) -> Option<Tensor<4>> {
+        let late = self.late.as_ref()?;
+        let flow = late.flow.as_ref()?;
+        let seen = whole(self.model.forward(x_t, t, None, &mut Dropout::off()));
+        let shape = [1, 1, late.d_eta];
+        let [batch, _, _, _] = seen.dims();
+        let draws = |round: u64, count: usize| {
+            let draw = |k: u64| noise.normal((step * ROUNDS + round) * 64 + k, Use::Mode, shape);
+            Tensor::cat((0..count as u64).map(draw).collect(), 0)
+        };
+        let mut best = Tensor::zeros([batch, 1, 1, late.d_eta], &seen.device());
+        for round in 0..ROUNDS {
+            // All over the prior first, then closer and closer to the best so far.
+            let moved = match round {
+                0 => draws(round, 64),
+                _ => repeated(best.clone(), 16) + draws(round, 16) * 0.5_f64.powi(round as i32),
+            };
+            let tried = Tensor::cat(vec![best, moved], 0);
+            let count = tried.dims()[0] / batch;
+            let (_, log_det) = flow.forward(seen.clone(), tried.clone());
+            let squares = tried.clone().square().sum_dim(3).reshape([count, batch]);
+            let log_density = squares * -0.5 - log_det.reshape([count, batch]);
+            let chosen = log_density
+                .argmax(0)
+                .reshape([1, batch, 1])
+                .expand([1, batch, late.d_eta]);
+            let rows = tried.reshape([count, batch, late.d_eta]);
+            best = rows.gather(0, chosen).reshape([batch, 1, 1, late.d_eta]);
+        }
+        Some(best)
+    }
+
     /// The latent `z_t = g_phi(eta, x_t, t)` that selects a component (Eq. 11).
     ///
     /// # Shapes
@@ -173,7 +250,7 @@ impl SoftMixture {
             (Some(identifier), _) => identify(identifier, x_t, t, eta, dropout),
             (None, Some(late)) => {
                 let features = self.model.forward(x_t, t, None, dropout);
-                late.latent.forward(features, eta)
+                late.latent(features, eta)
             }
             (None, None) => unreachable!("a latent enters throughout or late"),
         }
@@ -192,20 +269,19 @@ impl SoftMixture {
         eta: Tensor<4>,
         dropout: &mut Dropout,
     ) -> Tensor<4> {
-        let channels = x_t.dims()[3];
-        let output = self.outputs(x_t, t, eta, dropout);
-        output.narrow(3, 0, channels)
+        self.outputs(x_t, t, eta, dropout).0
     }
 
-    /// Predictions and, for a learned variance, a channel of raw scales behind them.
+    /// Predictions and, for a learned variance, raw scales, `[m B, 1]`.
     fn outputs(
         &self,
         x_t: Tensor<4>,
         t: &[usize],
         eta: Tensor<4>,
         dropout: &mut Dropout,
-    ) -> Tensor<4> {
+    ) -> (Tensor<4>, Option<Tensor<2>>) {
         let batch = t.len();
+        let [_, height, width, channels] = x_t.dims();
         let count = eta.dims()[0] / batch;
         assert_shape!(x_t, [batch, _, _, _]);
         assert_eq!(
@@ -221,15 +297,17 @@ impl SoftMixture {
                     self.model.forward(x_t.clone(), t, Some(z_t), dropout)
                 };
                 let mut outputs: Vec<_> = (0..count).map(|k| one(k, dropout)).collect();
-                if count == 1 {
-                    return outputs.remove(0);
-                }
-                Tensor::cat(outputs, 0)
+                let all = match count {
+                    1 => outputs.remove(0),
+                    _ => Tensor::cat(outputs, 0),
+                };
+                (all, None)
             }
             (None, Some(late)) => {
                 let features = self.model.forward(x_t, t, None, dropout);
-                let z_t = late.latent.forward(features.clone(), eta);
-                late.head.forward(features, z_t, count)
+                let z_t = late.latent(features.clone(), eta);
+                let output = late.head.forward(features, z_t, count);
+                predicted_and_raw(output, [height, width, channels])
             }
             (None, None) => unreachable!("a latent enters throughout or late"),
         }
@@ -249,12 +327,11 @@ impl SoftMixture {
         dropout: &mut Dropout,
     ) -> Components {
         let [batch, height, width, channels] = x_t.dims();
-        let output = self.outputs(x_t.clone(), t, eta, dropout);
-        let k = output.dims()[0] / batch;
+        let (predicted, raw) = self.outputs(x_t.clone(), t, eta, dropout);
+        let k = predicted.dims()[0] / batch;
         let dim = height * width * channels;
         let steps = t.repeat(k);
         let x = repeated(x_t.clone(), k);
-        let predicted = output.clone().narrow(3, 0, channels);
         let means = self.process.x_0_hat(self.prediction, x, &steps, predicted);
         let per_example = |x: Tensor<2>| {
             let numbers = x.dims()[1];
@@ -269,7 +346,7 @@ impl SoftMixture {
                 shared(per_step.at(&self.process, t))
             }
             ComponentVar::Learned => {
-                let raw = per_example(pooled(output.narrow(3, channels, 1)));
+                let raw = per_example(raw.expect("a head with a channel of raw scales"));
                 x_0_vars(&self.process, raw.reshape([batch, k]), t)
             }
         };
@@ -308,7 +385,12 @@ impl Denoise for SoftMixture {
     fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
         let [_, height, width, channels] = x_t.dims();
         let shape = [height, width, channels];
-        let eta = self.draw_etas(noise, step, 1, shape);
+        let mode = if self.at_mode {
+            self.mode_eta(x_t.clone(), t, noise, step)
+        } else {
+            None
+        };
+        let eta = mode.unwrap_or_else(|| self.draw_etas(noise, step, 1, shape));
         let dropout = &mut Dropout::off();
         match self.var {
             ComponentVar::Published | ComponentVar::Exact => {

@@ -86,6 +86,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     let state = State {
         step: file.whole_number("step").unwrap_or(0),
         data: None,
+        influence: Vec::new(),
         weights,
         emas,
         moments: None,

@@ -96,6 +96,27 @@ impl NetConfig {
     }
 }
 
+impl NetConfig {
+    /// Builds the trunk before a late latent: `features` channels for each pixel, or for a perceptron of
+    /// the whole example, `[B, 1, 1, F]`.
+    pub fn trunk(&self, shape: [usize; 3], features: usize, init: &mut Init) -> Net {
+        match self {
+            Self::Mlp(config) => Net::Mlp(Mlp::trunk(config, shape, features, init)),
+            _ => self.init(shape, features, None, init),
+        }
+    }
+
+    /// Channels behind a trunk for outputs of `channels` a pixel, where its features are those of a whole
+    /// example.
+    pub fn late_outputs(&self, shape: [usize; 3], channels: usize) -> usize {
+        let [height, width, _] = shape;
+        match self {
+            Self::Mlp(_) => height * width * channels,
+            _ => channels,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

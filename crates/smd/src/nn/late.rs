@@ -30,6 +30,8 @@ pub struct LateConfig {
     pub dim: usize,
     /// Residual layers between the trunk and the output. Default 1.
     pub layers: usize,
+    /// Steps of an invertible latent, whose density is known; 0: a latent that is not. Default 0.
+    pub flow: usize,
 }
 
 impl Default for LateConfig {
@@ -39,6 +41,7 @@ impl Default for LateConfig {
             d_latent: 16,
             dim: 128,
             layers: 1,
+            flow: 0,
         }
     }
 }
@@ -58,7 +61,20 @@ impl LateConfig {
                 return Err(ConfigError::invalid(field, "is 0, must be at least 1"));
             }
         }
+        if self.flow > 0 && self.d_eta < 2 {
+            let problem = "is 1, but an invertible latent couples two halves; set it to 2 or more";
+            return Err(ConfigError::invalid("kernel.late.d_eta", problem));
+        }
         Ok(())
+    }
+
+    /// Channels of the latent: an invertible one has as many numbers as `eta`.
+    pub fn d_latent(&self) -> usize {
+        if self.flow > 0 {
+            self.d_eta
+        } else {
+            self.d_latent
+        }
     }
 }
 
@@ -73,7 +89,7 @@ pub struct LateLatent {
 impl LateLatent {
     /// A latent of the sizes of `config`.
     pub fn new(config: &LateConfig, init: &mut Init) -> Self {
-        let d_latent = config.d_latent;
+        let d_latent = config.d_latent();
         Self {
             of_features: Linear::new(config.dim, d_latent, init),
             of_eta: Linear::new(config.d_eta, d_latent, init),
@@ -109,7 +125,7 @@ struct Layer {
 impl LateHead {
     /// A head of `c_out` channels.
     pub fn new(config: &LateConfig, c_out: usize, init: &mut Init) -> Self {
-        let (dim, d_latent) = (config.dim, config.d_latent);
+        let (dim, d_latent) = (config.dim, config.d_latent());
         Self {
             layers: (0..config.layers)
                 .map(|_| Layer {
@@ -192,6 +208,7 @@ mod tests {
             d_latent: 3,
             dim: 4,
             layers: 2,
+            flow: 0,
         };
         let head = LateHead::new(&config, 2, &mut Init::new(1, &device));
         let normal = |items: usize, shape: [usize; 3]| {

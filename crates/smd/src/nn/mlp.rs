@@ -72,6 +72,8 @@ pub struct Mlp {
     head: Linear,
     d_time: usize,
     frequencies: usize,
+    /// `[H, W]` of the output.
+    size: [usize; 2],
 }
 
 #[derive(Module, Debug)]
@@ -90,10 +92,27 @@ impl Mlp {
         hyper: Option<&HyperNetConfig>,
         init: &mut Init,
     ) -> Self {
+        let [height, width, _] = shape;
+        Self::with_size(config, shape, [height, width], c_out, hyper, init)
+    }
+
+    /// A network of features of a whole example, `[B, 1, 1, F]`, for inputs of `shape`.
+    pub fn trunk(config: &MlpConfig, shape: [usize; 3], features: usize, init: &mut Init) -> Self {
+        Self::with_size(config, shape, [1, 1], features, None, init)
+    }
+
+    fn with_size(
+        config: &MlpConfig,
+        shape: [usize; 3],
+        size: [usize; 2],
+        c_out: usize,
+        hyper: Option<&HyperNetConfig>,
+        init: &mut Init,
+    ) -> Self {
         let dim = config.dim;
         let d_time = dim.min(64);
-        let [height, width, channels] = shape;
-        let (c_in, c_out) = (height * width * channels, height * width * c_out);
+        let c_in = shape.iter().product::<usize>();
+        let c_out = size[0] * size[1] * c_out;
         Self {
             stem: Linear::new(c_in * (1 + 2 * config.frequencies), dim, init),
             in_hypernet: hyper.map(|config| HyperNet::new(config, dim, init)),
@@ -109,6 +128,7 @@ impl Mlp {
             head: Linear::new(dim, c_out, init),
             d_time,
             frequencies: config.frequencies,
+            size,
         }
     }
 
@@ -141,6 +161,7 @@ impl Mlp {
         }
         let x = modulate(&self.out_hypernet, ops::silu(x), &z_t);
         let x = self.head.forward(x);
+        let [height, width] = self.size;
         let c_out = x.dims()[3] / (height * width);
         x.reshape([batch, height, width, c_out])
     }

@@ -1,5 +1,6 @@
 //! What Gaussian steps lose on any data, from a model's errors over noise levels.
 
+use super::steps;
 use crate::progress::Progress;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
@@ -7,6 +8,7 @@ use smd::data::{Examples, Order};
 use smd::denoise::{Denoise, Denoiser};
 use smd::denoising_error::Estimate;
 use smd::eval::error_curve::{CurveOptions, ErrorCurve, GaussianLoss, error_curve, measured_steps};
+use smd::process::StepVar;
 use std::io::{self, Write};
 
 /// Steps of the chains.
@@ -24,6 +26,9 @@ const UNSEEN: u64 = 1 << 40;
 /// A smaller share of what the steps have to say is not what holds a chain back.
 const SMALL_SHARE: f64 = 0.05;
 
+/// Examples at which the model's own steps are measured, at most.
+const SHOWN: usize = 1000;
+
 /// A chain's steps, and what it loses.
 type Row = (usize, GaussianLoss);
 
@@ -32,6 +37,7 @@ pub(super) fn run(
     examples: &Examples,
     count: usize,
     seed: u64,
+    step_var: StepVar,
     json: bool,
     device: &Device,
 ) -> anyhow::Result<()> {
@@ -73,6 +79,15 @@ pub(super) fn run(
         curve.levels.iter().all(|level| level.mse.is_finite()),
         "the model gave a number that is not finite; its training has diverged"
     );
+    let x_0 = examples.batch(
+        first..first + count.min(SHOWN) as u64,
+        &mut order,
+        seed,
+        false,
+        device,
+    );
+    let steps = steps::measure(denoiser, &x_0, step_var, seed);
+    let collapsed = steps::is_collapsed(denoiser, &steps);
     let rows: Vec<Row> = CHAINS
         .into_iter()
         .filter_map(|steps| Some((steps, curve.gaussian_loss(steps)?)))
@@ -80,7 +95,10 @@ pub(super) fn run(
 
     let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{}", to_json(&curve, &rows, training, count))?;
+        let mut object = to_json(&curve, &rows, training, count);
+        object["per_t"] = steps::to_json(&steps);
+        writeln!(out, "{object}")?;
+        super::warn(collapsed);
         return Ok(());
     }
     writeln!(
@@ -96,6 +114,8 @@ pub(super) fn run(
             "The model's own step is a mixture: these are the Gaussians that it replaces, at its mean."
         )?;
     }
+    steps::print(&mut out, &steps)?;
+    super::warn(collapsed);
     Ok(())
 }
 

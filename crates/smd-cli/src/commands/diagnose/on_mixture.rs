@@ -3,7 +3,6 @@
 use super::DiagnoseArgs;
 use crate::commands::theory::shown;
 use crate::progress::Progress;
-use crate::say::say;
 use burn::tensor::Device;
 use serde_json::json;
 use smd::config::RunConfig;
@@ -13,9 +12,6 @@ use smd::eval::influence::influence;
 use smd::eval::kernel_error::{self, Probe, StepError};
 use smd::gmm::GaussianMixture;
 use std::io::{self, Write};
-
-/// Below it a latent is ignored.
-const COLLAPSED: f64 = 0.01;
 
 /// What is known of one step.
 struct Row {
@@ -66,13 +62,8 @@ pub(super) fn run(
     } else {
         print(&mut out, &rows)?;
     }
-    if denoiser.is_implicit() && rows.iter().all(|row| row.r < COLLAPSED) {
-        say(
-            "warning: the latent is ignored (r_t below 0.01 at every step): this is a Gaussian denoiser. \
-             The paper's objective has its minimum there; train with objective.kind = \"energy\" and \
-             [kernel.late], or with kernel.kind = \"mixture\"",
-        );
-    }
+    let ignored = rows.iter().all(|row| row.r < super::COLLAPSED);
+    super::warn(denoiser.is_implicit() && ignored);
     Ok(())
 }
 
