@@ -89,7 +89,7 @@ LOG_EVERY = 10  # updates to a line of metrics
 
 @dataclass
 class Kind:
-    """What is done with one data set; `late`: features of a pixel where a latent enters late."""
+    """What is done with one data set; `late`: features where a latent enters late, of a pixel or of a whole digit."""
 
     load: Callable[[Path], dict[str, np.ndarray]]
     net: str
@@ -100,7 +100,7 @@ class Kind:
 
 
 KINDS = {
-    "digits": Kind(load_digits, MLP, batch=256, late=16, count=4000, epochs=60),
+    "digits": Kind(load_digits, MLP, batch=256, late=128, count=4000, epochs=60),
     "fashion16": Kind(partial(load_fashion, side=16), UNET, 64, 32, 10_000, epochs=4),
     "fashion28": Kind(partial(load_fashion, side=28), UNET, 64, 32, 10_000, epochs=4),
 }

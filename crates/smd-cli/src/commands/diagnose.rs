@@ -1,5 +1,6 @@
 //! `smd diagnose`: what holds a trained model back at few steps.
 
+mod memory;
 mod on_data;
 mod on_mixture;
 mod steps;
@@ -61,8 +62,11 @@ pub fn run(args: DiagnoseArgs, device: &Device) -> anyhow::Result<()> {
         fresh.data.channels = Some(channels);
         let examples = fresh.resolve()?;
         let denoiser = checkpoint.denoiser(&weights, device)?;
+        let memory = memory::measure(&denoiser, config, &examples, args.points, args.seed, device)?;
         let (points, seed, var) = (args.points, args.seed, config.sample.step_var);
-        return on_data::run(&denoiser, &examples, points, seed, var, args.json, device);
+        return on_data::run(
+            &denoiser, &examples, points, seed, var, memory, args.json, device,
+        );
     }
     let mixture = mixture(&args, config)?;
     let shape = config.shape()?;

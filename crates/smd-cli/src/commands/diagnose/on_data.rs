@@ -1,6 +1,6 @@
 //! What Gaussian steps lose on any data, from a model's errors over noise levels.
 
-use super::steps;
+use super::{memory, steps};
 use crate::progress::Progress;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
@@ -8,6 +8,7 @@ use smd::data::{Examples, Order};
 use smd::denoise::{Denoise, Denoiser};
 use smd::denoising_error::Estimate;
 use smd::eval::error_curve::{CurveOptions, ErrorCurve, GaussianLoss, error_curve, measured_steps};
+use smd::eval::memory::Memory;
 use smd::process::StepVar;
 use std::io::{self, Write};
 
@@ -32,12 +33,14 @@ const SHOWN: usize = 1000;
 /// A chain's steps, and what it loses.
 type Row = (usize, GaussianLoss);
 
+#[allow(clippy::too_many_arguments, reason = "the flags of one command")]
 pub(super) fn run(
     denoiser: &Denoiser,
     examples: &Examples,
     count: usize,
     seed: u64,
     step_var: StepVar,
+    memory: Option<Memory>,
     json: bool,
     device: &Device,
 ) -> anyhow::Result<()> {
@@ -97,6 +100,7 @@ pub(super) fn run(
     if json {
         let mut object = to_json(&curve, &rows, training, count);
         object["per_t"] = steps::to_json(&steps);
+        object["memory"] = json!(memory.map(memory::to_json));
         writeln!(out, "{object}")?;
         super::warn(collapsed);
         return Ok(());
@@ -115,6 +119,9 @@ pub(super) fn run(
         )?;
     }
     steps::print(&mut out, &steps)?;
+    if let Some(memory) = memory {
+        memory::print(&mut out, memory)?;
+    }
     super::warn(collapsed);
     Ok(())
 }
