@@ -82,7 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Info(args) => commands::info::run(args)?,
         Command::Import(command) => commands::import::run(command)?,
         Command::Verify(args) => return commands::verify::run(args, &device),
-        Command::Theory(args) => commands::theory::run(args)?,
+        Command::Theory(args) => commands::theory::run(args, &device)?,
         Command::Diagnose(args) => commands::diagnose::run(args, &device)?,
         Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }

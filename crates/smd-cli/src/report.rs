@@ -3,6 +3,7 @@
 //! [`Report`] is plain data and [`Report::to_html`] a pure function of it. Pictures are inlined as
 //! PNG, curves as SVG, there is no script, and the page's own content policy forbids any request.
 
+mod comparison;
 mod curves;
 #[cfg(test)]
 mod example;
@@ -12,6 +13,7 @@ mod reading;
 mod scatter;
 mod table;
 
+pub use comparison::{Comparison, ComparisonChain, ComparisonModel, ComparisonRun, MODELS};
 pub use picture::COLOURS;
 pub use scatter::{Frame, scatter};
 

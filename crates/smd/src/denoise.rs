@@ -30,7 +30,7 @@ pub use mixture::Mixture;
 pub use soft_mixture::{ComponentVar, Late, SoftMixture};
 
 use crate::nn::Dropout;
-use crate::noise::NoiseSource;
+use crate::noise::{NoiseSource, Use};
 use crate::process::{Process, StepVar};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -45,6 +45,23 @@ pub struct Drawn {
     pub x_0_var: Option<Tensor<4>>,
 }
 
+impl Drawn {
+    /// The draw with noise of its variance, named by `step`.
+    ///
+    /// # Shapes
+    /// - returns: `[B, H, W, C]`
+    pub fn with_noise(self, noise: &NoiseSource, step: u64) -> Tensor<4> {
+        let [_, height, width, channels] = self.x_0.dims();
+        match self.x_0_var {
+            None => self.x_0,
+            Some(var) => {
+                let shape = [height, width, channels];
+                self.x_0 + var.sqrt() * noise.normal(step, Use::ComponentNoise, shape)
+            }
+        }
+    }
+}
+
 /// A model of one backward step.
 pub trait Denoise {
     /// The forward process that it was trained to turn back.
@@ -56,19 +73,20 @@ pub trait Denoise {
         asked
     }
 
-    /// Draws `x_0` from the model's `p(x_0 | x_t)`: the mean, for a Gaussian step; a component's draw,
-    /// for a mixture. The draws are named by `step`.
+    /// Draws a Gaussian of the model's `p(x_0 | x_t)`: the only one, for a Gaussian step; a component, for
+    /// a mixture. The draws are named by `step`.
+    ///
+    /// # Shapes
+    /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps of its process
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn;
+
+    /// Draws `x_0` from the model's `p(x_0 | x_t)`: the mean, for a Gaussian step; a draw of a component,
+    /// for a mixture.
     ///
     /// # Shapes
     /// - `x_t`: `[B, H, W, C]`; `t`: `B` steps of its process; returns `[B, H, W, C]`
-    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4>;
-
-    /// The same, with the variance about it where the kernel has learned one.
-    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
-        Drawn {
-            x_0: self.draw_x_0(x_t, t, noise, step),
-            x_0_var: None,
-        }
+    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+        self.draw(x_t, t, noise, step).with_noise(noise, step)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The exact backward step of a Gaussian mixture: a kernel for the tests of what uses one.
 
-use crate::denoise::Denoise;
+use crate::denoise::{Denoise, Drawn};
 use crate::gmm::GaussianMixture;
 use crate::host;
 use crate::noise::{self, NoiseSource, Use};
@@ -31,7 +31,7 @@ impl Denoise for Exact {
         &self.process
     }
 
-    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
         let (device, dims) = (x_t.device(), x_t.dims());
         let alpha_bar = self.process.schedule().alpha_bar(t[0]);
         let places = noise.uniform(step, Use::Component);
@@ -51,6 +51,9 @@ impl Denoise for Exact {
             })
             .map(|x| x as f32)
             .collect();
-        Tensor::from_data(TensorData::new(out, dims), &device)
+        Drawn {
+            x_0: Tensor::from_data(TensorData::new(out, dims), &device),
+            x_0_var: None,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! the next step in closed form, so they serve every kernel. A chain shorter than the training's
 //! visits a part of its steps ([`Spacing`]) with the `alpha_bar` they have.
 
-use crate::denoise::Denoise;
+use crate::denoise::{Denoise, Drawn};
 use crate::error::ConfigError;
 use crate::noise::{NoiseSource, Use};
 use crate::process::StepVar;
@@ -51,6 +51,9 @@ pub struct SampleConfig {
     pub step_var: StepVar,
     /// Whether `x_0` is held in `[-1, 1]`, as images are; default: for images, not for vectors.
     pub clip: Option<bool>,
+    /// Whether the last step draws from a learned variance, or takes its mean as fixed ones do; default:
+    /// for vectors, not for images.
+    pub last_noise: Option<bool>,
 }
 
 impl Default for SampleConfig {
@@ -62,6 +65,7 @@ impl Default for SampleConfig {
             spacing: Spacing::Trailing,
             step_var: StepVar::FixedLarge,
             clip: None,
+            last_noise: None,
         }
     }
 }
@@ -135,34 +139,30 @@ pub fn sample(
 ) -> Tensor<4> {
     let visited = config.visited(model.process().steps());
     let schedule = model.process().schedule().respaced(&visited);
-    let clip = config.clip.unwrap_or(shape[..2] != [1, 1]);
+    let images = shape[..2] != [1, 1];
+    let clip = config.clip.unwrap_or(images);
+    let last_noise = config.last_noise.unwrap_or(!images);
     let mut x_t = noise.normal(0, Use::Start, shape);
     for (done, t) in (1..=visited.len()).rev().enumerate() {
         let step = visited[t - 1];
         let drawn = model.draw(x_t.clone(), &vec![step; noise.len()], noise, step as u64);
-        let x_0 = if clip {
-            drawn.x_0.clamp(-1.0, 1.0)
-        } else {
-            drawn.x_0
+        let drawn = Drawn {
+            x_0: if clip {
+                drawn.x_0.clamp(-1.0, 1.0)
+            } else {
+                drawn.x_0
+            },
+            x_0_var: drawn.x_0_var.filter(|_| t > 1 || last_noise),
         };
+        let x_0 = drawn.with_noise(noise, step as u64);
         let (now, before) = (schedule.alpha_bar(t), schedule.alpha_bar(t - 1));
         let normal = || noise.normal(step as u64, Use::Sampler, shape);
         x_t = match config.sampler {
             SamplerKind::Ancestral => {
                 let posterior = schedule.posterior(t);
                 let mean = x_0 * posterior.coef_x_0 + x_t * posterior.coef_x_t;
-                match drawn.x_0_var {
-                    // Like a fixed one, a learned variance adds nothing to the last step.
-                    Some(x_0_var) if t > 1 => {
-                        let var = x_0_var * posterior.coef_x_0.powi(2) + posterior.var;
-                        mean + var.sqrt() * normal()
-                    }
-                    Some(_) => mean,
-                    None => {
-                        let var = model.step_var(config.step_var).at(&schedule, t);
-                        with_noise(mean, var, normal)
-                    }
-                }
+                let var = model.step_var(config.step_var).at(&schedule, t);
+                with_noise(mean, var, normal)
             }
             SamplerKind::Ddim => {
                 let var = config.ddim_eta.powi(2) * schedule.posterior(t).var;

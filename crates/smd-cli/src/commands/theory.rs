@@ -3,6 +3,7 @@
 mod exceed;
 mod floors;
 mod plot;
+mod report;
 
 use smd::config::MixtureSource;
 use smd::gmm::GaussianMixture;
@@ -23,6 +24,7 @@ pub struct TheoryArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Other {
     Exceed(exceed::ExceedArgs),
+    Report(report::ReportArgs),
 }
 
 /// The chain.
@@ -83,10 +85,11 @@ impl Chain {
     }
 }
 
-pub fn run(args: TheoryArgs) -> anyhow::Result<()> {
+pub fn run(args: TheoryArgs, device: &burn::tensor::Device) -> anyhow::Result<()> {
     match args.other {
         None => floors::run(args.floors),
         Some(Other::Exceed(args)) => exceed::run(args),
+        Some(Other::Report(args)) => report::run(args, device),
     }
 }
 

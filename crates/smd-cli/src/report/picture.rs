@@ -10,13 +10,15 @@ use super::escape;
 
 /// One colour a model, in the middle of the lightness range: they hold on white and on black.
 /// `style.css` has the same ones as `--series-0` and on.
-pub const COLOURS: [[u8; 3]; 6] = [
+pub const COLOURS: [[u8; 3]; 8] = [
     [47, 127, 193],
     [209, 113, 30],
     [28, 148, 112],
     [142, 99, 186],
     [196, 78, 110],
     [122, 130, 44],
+    [96, 112, 128],
+    [176, 132, 60],
 ];
 
 /// The colour of the data.

@@ -6,7 +6,7 @@
 //! The codes enter late ([`LateHead`]); the trunk also gives the weights.
 
 use super::components::{Components, pooled, predicted_and_raw, x_0_vars};
-use super::{Denoise, StepVar};
+use super::{Denoise, Drawn, StepVar};
 use crate::nn::{Dropout, Init, LateConfig, LateHead, Linear, Net};
 use crate::noise::NoiseSource;
 use crate::ops;
@@ -91,7 +91,7 @@ impl Denoise for Codebook {
         StepVar::FixedSmall
     }
 
-    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
         let [_, height, width, channels] = x_t.dims();
         let parts = self.forward(x_t, t, &mut Dropout::off());
         parts.draw([height, width, channels], noise, step)

@@ -10,6 +10,7 @@
 //! explicit mixture (Eq. 10), a codebook, or finitely many draws of a latent; and one formula gives all
 //! their likelihoods.
 
+use super::Drawn;
 use crate::host;
 use crate::noise::{NoiseSource, Use};
 use crate::process::{Process, per_item};
@@ -76,11 +77,11 @@ impl Components {
         -log_sum_exp(self.log_weights.clone() + self.log_normals(process, x_prev, x_t, t))
     }
 
-    /// Draws `x_0`: a component, then its Gaussian. The draws are named by `step`.
+    /// Draws a component: its mean, and its variance. The draws are named by `step`.
     ///
     /// # Shapes
-    /// - returns: `[B, H, W, C]` for `shape = [H, W, C]`
-    pub fn draw(self, shape: [usize; 3], noise: &NoiseSource, step: u64) -> Tensor<4> {
+    /// - for `shape = [H, W, C]`
+    pub fn draw(self, shape: [usize; 3], noise: &NoiseSource, step: u64) -> Drawn {
         let [batch, k] = self.log_weights.dims();
         let [height, width, channels] = shape;
         assert_shape!(self.means, [batch, k, _]);
@@ -93,10 +94,15 @@ impl Components {
         }
         let chosen: Tensor<3> = Tensor::from_data(TensorData::new(chosen, [batch, k, 1]), &device);
         let mean = (self.means * chosen.clone()).sum_dim(1);
-        let std = (self.vars * chosen).sum_dim(1).sqrt();
-        let normal = noise.normal(step, Use::ComponentNoise, shape);
-        let normal = normal.reshape([batch, 1, height * width * channels]);
-        (mean + std * normal).reshape([batch, height, width, channels])
+        let var = (self.vars * chosen).sum_dim(1);
+        let var = match var.dims()[2] {
+            1 => var.reshape([batch, 1, 1, 1]),
+            _ => var.reshape([batch, height, width, channels]),
+        };
+        Drawn {
+            x_0: mean.reshape([batch, height, width, channels]),
+            x_0_var: Some(var),
+        }
     }
 }
 
@@ -237,7 +243,7 @@ pub(super) mod tests {
         let var: f32 = (0..3).map(second).sum();
 
         let noise = NoiseSource::new(1, (0..DRAWS as u64).collect(), &device);
-        let x_0: Vec<f32> = host::numbers(parts.draw([1, 1, 1], &noise, 0));
+        let x_0: Vec<f32> = host::numbers(parts.draw([1, 1, 1], &noise, 0).with_noise(&noise, 0));
         let got = x_0.iter().sum::<f32>() / DRAWS as f32;
         let got_var = x_0.iter().map(|x| (x - got).powi(2)).sum::<f32>() / DRAWS as f32;
         assert!(

@@ -5,7 +5,7 @@
 //! drawn `x_{t-1}` is a sum ([`Components`]): nothing is bounded.
 
 use super::components::{Components, x_0_vars};
-use super::{Denoise, StepVar};
+use super::{Denoise, Drawn, StepVar};
 use crate::nn::{Dropout, Init, Linear, Net};
 use crate::noise::NoiseSource;
 use crate::process::{Prediction, Process};
@@ -113,7 +113,7 @@ impl Denoise for Mixture {
         StepVar::FixedSmall
     }
 
-    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
         let [_, height, width, channels] = x_t.dims();
         let parts = self.forward(x_t, t, &mut Dropout::off());
         parts.draw([height, width, channels], noise, step)

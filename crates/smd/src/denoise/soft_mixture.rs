@@ -6,7 +6,7 @@
 use super::components::{Components, VAR_FLOOR, predicted_and_raw, x_0_vars};
 use super::encoder::Encoder;
 use super::gaussian::{PerStepVars, published_vars};
-use super::{Denoise, StepVar};
+use super::{Denoise, Drawn, StepVar};
 use crate::nn::{Dropout, Flow, Init, LateConfig, LateHead, LateLatent, Net, repeated};
 use crate::noise::{NoiseSource, Use};
 use crate::process::{Prediction, Process};
@@ -382,7 +382,7 @@ impl Denoise for SoftMixture {
         }
     }
 
-    fn draw_x_0(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Tensor<4> {
+    fn draw(&self, x_t: Tensor<4>, t: &[usize], noise: &NoiseSource, step: u64) -> Drawn {
         let [_, height, width, channels] = x_t.dims();
         let shape = [height, width, channels];
         let mode = if self.at_mode {
@@ -395,7 +395,10 @@ impl Denoise for SoftMixture {
         match self.var {
             ComponentVar::Published | ComponentVar::Exact => {
                 let output = self.forward(x_t.clone(), t, eta, dropout);
-                self.process.x_0_hat(self.prediction, x_t, t, output)
+                Drawn {
+                    x_0: self.process.x_0_hat(self.prediction, x_t, t, output),
+                    x_0_var: None,
+                }
             }
             ComponentVar::PerStep | ComponentVar::Learned => {
                 let parts = self.components(x_t, t, eta, StepVar::FixedSmall, dropout);

@@ -380,6 +380,7 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denoise::Drawn;
     use crate::exact::Exact;
     use crate::gmm::{GaussianMixture, MixtureConfig};
     use crate::process::Process;
@@ -560,8 +561,11 @@ mod tests {
             &self.0
         }
 
-        fn draw_x_0(&self, x_t: Tensor<4>, _: &[usize], _: &NoiseSource, _: u64) -> Tensor<4> {
-            x_t.zeros_like() + 9.0
+        fn draw(&self, x_t: Tensor<4>, _: &[usize], _: &NoiseSource, _: u64) -> Drawn {
+            Drawn {
+                x_0: x_t.zeros_like() + 9.0,
+                x_0_var: None,
+            }
         }
     }
 
