@@ -51,7 +51,8 @@ pub struct RunConfig {
 pub struct DataConfig {
     /// A folder of images, of CIFAR-10 binaries, or an IDX file. Also `--data PATH`.
     pub path: Option<PathBuf>,
-    /// A Gaussian mixture instead: "grid-7x7", or a table of weights, means and stds.
+    /// A Gaussian mixture instead: "grid-7x7", or a table of weights, means and one of stds, variances and
+    /// covariances.
     pub mixture: Option<MixtureSource>,
     /// Side of the square that images are resized and cropped to; default: their own size.
     pub size: Option<usize>,

@@ -18,7 +18,7 @@
 //! with the known mean `-1/2 log det(2 pi e C)`. Where the step is nearly Gaussian they differ by little,
 //! and the variance is about twice the error itself: that is what makes sums over a thousand steps sharp.
 //!
-//! - [`measure`]: floors of all families at all steps
+//! - [`check()`]: whether f64 tells the mixture; [`measure`]: floors of all families at all steps
 //! - [`chain`]: samples of the exact chain and of each floor's
 //! - [`exceed`]: Theorem 3.1 as a program
 //!
@@ -26,9 +26,11 @@
 //! one variance a step in closed form: Bao et al. 2022, "Analytic-DPM" (arXiv:2201.06503).
 
 pub mod chain;
+mod check;
 pub mod exceed;
 mod matched;
 mod moments;
+mod two_bumps;
 
 use crate::gmm::{BackwardStep, GaussianMixture};
 use crate::noise::{self, Use};
@@ -38,6 +40,8 @@ use moments::Moments;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use std::ops::Add;
+
+pub use check::check;
 
 /// Draws that share a generator: work is split by this, whatever the number of threads.
 const CHUNK: usize = 256;
@@ -160,7 +164,7 @@ impl std::iter::Sum<Estimate> for Sum {
 /// The floors of every family at every step, from `draws` draws of `(x_t, x_{t-1})` for each.
 ///
 /// The same arguments give the same numbers with any number of threads. `on_step` is told how many steps
-/// are done.
+/// are done. Of a mixture that does not pass [`check()`] they are wrong, or NaN.
 ///
 /// # Panics
 /// If `draws` is below 2.
@@ -210,7 +214,9 @@ pub fn step_floors(
             let x_t = step.marginal().sample(&mut rng);
             eps.fill_with(|| StandardNormal.sample(&mut rng));
             law.set(&x_t);
-            matched.set(law.mean(), law.covariance());
+            matched.set(law.mean(), law.covariance(), || {
+                mixture.backward(&x_t, alpha_bar, before)
+            });
             law.draw_pair(&mut rng, &eps, [&mut a, &mut b]);
             let mut loss = |x: &[f64]| law.log_density(x) - matched.log_density(x);
             let loss = 0.5 * (loss(&a) + loss(&b));
@@ -269,7 +275,7 @@ fn kl_start(
     let start = mixture.marginal(schedule.alpha_bar(schedule.steps()));
     let (mean, covariance) = (start.mean(), start.covariance());
     let mut matched = Matched::new(mixture.dim());
-    matched.set(&mean, &covariance);
+    matched.set(&mean, &covariance, || start.clone());
     let moments = chunks(draws, |chunk, count| {
         let mut rng = noise::rng(seed, chunk as u64, 0, Use::ExactError);
         let mut matched = matched.clone();

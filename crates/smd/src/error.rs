@@ -283,6 +283,57 @@ pub enum MixtureError {
     },
 }
 
+/// Why an exact denoising error cannot be found.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TheoryError {
+    /// A component is a point to numbers of this precision.
+    #[error(
+        "at t = {t} component {component} is {std:.1e} wide among numbers up to {reach:.1e}, whose precision \
+         tells no width below {least:.0e} of them: widen it, or move the data nearer to 0"
+    )]
+    Narrow {
+        /// The component, from 0.
+        component: usize,
+        /// The step, from 1; 0 are the data.
+        t: usize,
+        /// Its least deviation.
+        std: f64,
+        /// The largest number near by.
+        reach: f64,
+        /// The least ratio of the two that is told.
+        least: f64,
+    },
+    /// Squares of the numbers would overflow or vanish.
+    #[error(
+        "component {component} has numbers of size {found:.1e}, expected sizes from {least:.0e} to \
+         {most:.0e}: rescale the data"
+    )]
+    Size {
+        /// The component, from 0.
+        component: usize,
+        /// A mean or a deviation.
+        found: f64,
+        /// The least deviation.
+        least: f64,
+        /// The largest mean or deviation.
+        most: f64,
+    },
+    /// A number of nats would need more coordinates than can be counted.
+    #[error(
+        "more than {nats:e} nats at every step of this chain need more than {most_dim:e} coordinates; up to \
+         {most:.1e} nats can be exceeded"
+    )]
+    TooMany {
+        /// The number.
+        nats: f64,
+        /// Coordinates that are too many.
+        most_dim: f64,
+        /// A number of nats that needs fewer.
+        most: f64,
+    },
+}
+
 /// Why a run's configuration was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -9,6 +9,8 @@ use tempfile::NamedTempFile;
 pub const SCRATCH: &str = ".unfinished-";
 
 /// Lets `fill` write a new file beside `path`, brings it to the disk and renames it over `path`.
+/// A pipe or a device, as `/dev/null`, stays what it is: the new file is made elsewhere and
+/// copied into it.
 ///
 /// # Errors
 /// What `fill` or the system said; `path` is then as it was.
@@ -16,12 +18,24 @@ pub fn replace<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
+    if is_special(path) {
+        let scratch = scratch_in(&std::env::temp_dir())?.into_temp_path();
+        fill(&scratch)?;
+        let mut special = File::options().write(true).open(path)?;
+        io::copy(&mut File::open(&scratch)?, &mut special)?;
+        return Ok(());
+    }
     let scratch = scratch_in(folder_of(path))?.into_temp_path();
     fill(&scratch)?;
     // On disk before the name points to it: a power cut leaves the old file or the new one.
     File::options().write(true).open(&scratch)?.sync_all()?;
     scratch.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Whether `path` is there and is neither a file nor a folder.
+pub fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Brings the names in the folder of `path` to the disk: a power cut may undo a rename before.
@@ -106,6 +120,18 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         let error = check_writable(&folder.path().join("none")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_stays_a_device() {
+        // Reached by a link: a failure of this test then costs the link, not the device.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        replace(&path, |scratch| fs::write(scratch, "text")).unwrap();
+        assert!(is_special(&path));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]

@@ -2,11 +2,11 @@
 
 mod exceed;
 mod floors;
+mod numbers;
 mod plot;
 mod report;
 
-use smd::config::MixtureSource;
-use smd::gmm::GaussianMixture;
+use smd::gmm::{GaussianMixture, MixtureConfig};
 use smd::schedule::{NoiseSchedule, ScheduleConfig, ScheduleKind};
 use std::path::Path;
 
@@ -30,13 +30,16 @@ enum Other {
 /// The chain.
 #[derive(Debug, clap::Args)]
 struct Chain {
-    /// Steps of the chain, T.
+    /// Steps of the chain, T; at most a million.
     #[arg(long, value_name = "T", required = true)]
     steps: Option<usize>,
     /// Noise schedule.
     #[arg(long, value_name = "SCHEDULE", default_value = "cosine")]
     schedule: ScheduleName,
 }
+
+/// More would take days.
+const MOST_STEPS: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum ScheduleName {
@@ -81,7 +84,13 @@ impl Chain {
             let text = text.replace("`schedule.kind = \"cosine\"`", "`--schedule cosine`");
             anyhow::anyhow!(text)
         };
-        NoiseSchedule::new(&self.config()).map_err(error)
+        let config = self.config();
+        anyhow::ensure!(
+            config.steps <= MOST_STEPS,
+            "--steps is {}, must be at most {MOST_STEPS}",
+            config.steps
+        );
+        NoiseSchedule::new(&config).map_err(error)
     }
 }
 
@@ -125,12 +134,16 @@ pub fn read_mixture(name: &Path) -> anyhow::Result<GaussianMixture> {
     }
     let origin = name.display();
     let text = std::fs::read_to_string(name).map_err(|error| {
-        anyhow::Error::new(error).context(format!(
-            "reading the mixture {origin}; the built-in one is grid-7x7"
-        ))
+        anyhow::anyhow!(
+            "cannot read the mixture {origin}: {error}; name a TOML file with a [mixture], or grid-7x7, \
+             which is built in"
+        )
     })?;
-    let mut file: toml::Table =
-        toml::from_str(&text).map_err(|error| anyhow::anyhow!("{origin}: {error}"))?;
+    let mut file: toml::Table = toml::from_str(&text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start));
+        let line = line.map_or(1, |before| before.matches('\n').count() + 1);
+        anyhow::anyhow!("{origin}: line {line}: {}", one_line(&error))
+    })?;
     let table = file.remove("mixture").ok_or_else(|| {
         anyhow::anyhow!(
             "{origin}: has no [mixture]; write means = [[...], ...] and one of stds, variances, covariances \
@@ -141,15 +154,19 @@ pub fn read_mixture(name: &Path) -> anyhow::Result<GaussianMixture> {
         anyhow::bail!("{origin}: unknown field `{other}` beside [mixture]");
     }
     // As in a run's config, where a name is allowed too.
-    let config = match table {
-        toml::Value::Table(table) => toml::Value::Table(table)
+    let config: MixtureConfig = match table {
+        toml::Value::Table(table) => table
             .try_into()
-            .map(MixtureSource::Parts)
-            .map_err(|error| anyhow::anyhow!("{origin}: [mixture]: {error}"))?,
-        toml::Value::String(name) => MixtureSource::Name(name),
-        other => anyhow::bail!("{origin}: mixture is {other}, expected a table or a name"),
+            .map_err(|error| anyhow::anyhow!("{origin}: [mixture]: {}", one_line(&error)))?,
+        toml::Value::String(name) if name == "grid-7x7" => return Ok(GaussianMixture::grid_7x7()),
+        other => anyhow::bail!(
+            "{origin}: mixture is {other}, expected a table [mixture]; the built-in mixture is \"grid-7x7\""
+        ),
     };
-    config
-        .mixture()
-        .map_err(|error| anyhow::Error::new(error).context(origin.to_string()))
+    GaussianMixture::from_config(&config)
+        .map_err(|error| anyhow::Error::new(error).context(format!("{origin}: [mixture]")))
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.message().replace('\n', " ")
 }

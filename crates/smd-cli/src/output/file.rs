@@ -30,6 +30,9 @@ pub fn write_beside(
 /// # Errors
 /// A folder that is missing or cannot be written.
 pub fn check_beside(path: &Path) -> Result<()> {
+    if files::is_special(path) {
+        return Ok(());
+    }
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

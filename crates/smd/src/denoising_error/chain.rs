@@ -1,6 +1,11 @@
 //! What the floors mean in samples: chains of exact steps, and of the best Gaussian ones.
+//!
+//! The last step of every Gaussian chain is its mean, without noise, as in Algorithm 2: so chains differ in
+//! their variances at `t >= 2` alone.
 
+use super::check::Precision;
 use super::{DenoisingError, Family, Matched};
+use crate::error::TheoryError;
 use crate::eval::modes::{ModeReport, mode_report};
 use crate::eval::sliced_wasserstein::sliced_wasserstein_2;
 use crate::gmm::{BackwardLaw, BackwardStep, GaussianMixture};
@@ -21,7 +26,7 @@ const DIRECTIONS: usize = 128;
 pub enum Step {
     /// A draw of `q(x_{t-1} | x_t)` itself.
     Exact,
-    /// The best Gaussian of a family. Fixed variances add nothing at `t = 1`, as in Algorithm 2.
+    /// The best Gaussian of a family; at `t = 1` its mean.
     Best(Family),
 }
 
@@ -46,7 +51,22 @@ pub struct ChainQuality {
     pub swd: f64,
 }
 
-/// The quality of `count` samples of the exact chain and of each family's, all from `N(0, I)`.
+/// Of samples, which are f32 and round to 1e-7.
+const SINGLE: Precision = Precision {
+    width: 1e-6,
+    sizes: [1e-30, 1e30],
+};
+
+/// Checks that samples, which are f32, tell the components of a mixture from points.
+///
+/// # Errors
+/// The first that they do not tell, or one whose squares f32 does not hold.
+pub fn check(mixture: &GaussianMixture) -> Result<(), TheoryError> {
+    SINGLE.check(mixture, mixture, 0)
+}
+
+/// The quality of `count` samples of the exact chain and of each family's, all from `N(0, I)`. Of a mixture
+/// that does not pass [`check`] it says nothing.
 ///
 /// # Panics
 /// If `error` was measured on another schedule, or `count` is 0.
@@ -121,9 +141,11 @@ pub fn samples(
         {
             let spread = Spread::of(step, schedule, error, t);
             let (mut law, mut matched) = (exact.law(), Matched::new(dim));
+            let (now, before) = (schedule.alpha_bar(t), schedule.alpha_bar(t - 1));
             for (x, rng) in &mut walkers {
                 law.set(x);
-                spread.draw(&mut law, &mut matched, rng, x);
+                let mixture = |x_t: &[f64]| mixture.backward(x_t, now, before);
+                spread.draw(&mut law, mixture, &mut matched, rng, x);
             }
         }
         for (out, (x, _)) in out.chunks_exact_mut(dim).zip(walkers) {
@@ -148,7 +170,7 @@ impl Spread {
     fn of(step: Step, schedule: &NoiseSchedule, error: &DenoisingError, t: usize) -> Self {
         match step {
             Step::Exact => Self::Exact,
-            Step::Best(Family::FixedLarge) if t == 1 => Self::Var(0.0),
+            Step::Best(_) if t == 1 => Self::Var(0.0),
             Step::Best(Family::FixedLarge) => Self::Var(schedule.beta(t)),
             Step::Best(Family::FixedSmall) => Self::Var(schedule.posterior(t).var),
             Step::Best(Family::Isotropic) => Self::Var(error.per_t[t - 1].isotropic_var),
@@ -158,9 +180,11 @@ impl Spread {
         }
     }
 
+    /// Turns `x_t` into a draw of `x_{t-1}`; `mixture` is `law` at any `x_t`.
     fn draw(
         &self,
         law: &mut BackwardLaw<'_>,
+        mixture: impl Fn(&[f64]) -> GaussianMixture,
         matched: &mut Matched,
         rng: &mut impl Rng,
         x: &mut [f64],
@@ -185,7 +209,7 @@ impl Spread {
             }
             Self::Diagonal => around_mean(&|i| var(i).sqrt()),
             Self::Full => {
-                matched.set(law.mean(), law.covariance());
+                matched.set(law.mean(), law.covariance(), || mixture(x));
                 matched.draw(&eps, x);
             }
         }

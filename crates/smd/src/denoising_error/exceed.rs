@@ -6,10 +6,14 @@
 //! up. So the data are independent coordinates, each two narrow Gaussians at `-u` and `u`. A step is
 //! undecided between the two where `g_t u^2` is about 1; a ladder of scales `u` has one for every `t`, and
 //! copies of the ladder raise the smallest sum over `N`. A mixture it is: of `2^D` Gaussians.
+//!
+//! The step of independent coordinates is itself independent, so that no covariance matrix does better
+//! than a variance for each coordinate and `x_t`. One coordinate's loss is an integral; nothing is drawn.
 
-use super::{Estimate, Family, step_floors};
-use crate::gmm::{GaussianMixture, MixtureConfig};
+use super::two_bumps::{Losses, losses};
+use crate::error::TheoryError;
 use crate::schedule::NoiseSchedule;
+use rayon::prelude::*;
 
 /// From one scale to the next.
 const RUNG: f64 = 2.0;
@@ -17,8 +21,11 @@ const RUNG: f64 = 2.0;
 /// `std / u` of each of the two Gaussians.
 const STD_PER_SCALE: f64 = 0.05;
 
-/// `g_t u^2` outside of which a coordinate decides nothing: its `M_t`, never negative, is counted as 0.
-const UNDECIDED: std::ops::RangeInclusive<f64> = 0.02..=60.0;
+/// Coordinates that can still be counted one by one.
+const MOST_DIM: f64 = 1e15;
+
+/// Relative error of an `M_t` that nothing measured here comes near.
+const SLACK: f64 = 1e-6;
 
 /// Data whose `M_t` exceeds a number at every `t`.
 #[derive(Debug, Clone)]
@@ -27,11 +34,11 @@ pub struct Exceeding {
     pub scales: Vec<f64>,
     /// How often the ladder is repeated.
     pub copies: usize,
-    /// `M_t` from `t = 1` of the best Gaussian with one variance for each `t` and coordinate; with one
-    /// variance for all coordinates (Eq. 2) it is no smaller.
-    pub isotropic: Vec<Estimate>,
-    /// `M_t` of the best Gaussian with any covariance for each `x_t`.
-    pub full: Vec<Estimate>,
+    /// `M_t` from `t = 1` of the best Gaussian with one variance for each `t` and coordinate, at least; with
+    /// one variance for all coordinates (Eq. 2) it is no smaller.
+    pub per_coordinate: Vec<f64>,
+    /// `M_t` of the best Gaussian with any covariance for each `x_t`, at least: no Gaussian loses less.
+    pub full: Vec<f64>,
 }
 
 impl Exceeding {
@@ -46,73 +53,81 @@ impl Exceeding {
     }
 }
 
-/// Data on which every Gaussian step with one variance for each `t` loses more than `nats`, by five
-/// standard errors of `draws` draws; `None` where that many draws do not resolve the smallest `M_t` of one
-/// ladder.
+/// Data on which every Gaussian step, whatever its covariance for each `x_t`, loses more than `nats` at every
+/// `t`. `on_step` is told how many steps are done.
+///
+/// # Errors
+/// More than 1e15 coordinates.
 ///
 /// # Panics
-/// If `nats` is not a positive number, or `draws` is below 2.
+/// If `nats` is not a positive number.
 pub fn exceed(
     nats: f64,
     schedule: &NoiseSchedule,
-    draws: usize,
-    seed: u64,
     mut on_step: impl FnMut(usize),
-) -> Option<Exceeding> {
+) -> Result<Exceeding, TheoryError> {
     assert!(nats > 0.0 && nats.is_finite(), "{nats} nats to exceed");
     let snr = |t: usize| schedule.alpha_bar(t) / (1.0 - schedule.alpha_bar(t));
     let scales = ladder(1.0 / snr(1).sqrt(), 1.0 / snr(schedule.steps()).sqrt());
-    let (mut isotropic, mut full) = (Vec::new(), Vec::new());
+    let (mut per_coordinate, mut full) = (Vec::new(), Vec::new());
     for t in 1..=schedule.steps() {
-        let mut sums = [Estimate::default(); 2];
-        for (i, &scale) in scales.iter().enumerate() {
-            if UNDECIDED.contains(&(snr(t) * scale * scale)) {
-                let seed = seed.wrapping_add(i as u64);
-                let step = step_floors(&two_bumps(scale), schedule, t, draws, seed);
-                for (sum, family) in sums.iter_mut().zip([Family::Isotropic, Family::Full]) {
-                    let floor = step.floor(family).expect("it has a density at every t");
-                    *sum = *sum + floor;
-                }
-            }
-        }
-        isotropic.push(sums[0]);
-        full.push(sums[1]);
+        // Collected first: their sum then has one order at any number of threads.
+        let of: Vec<Losses> = scales
+            .par_iter()
+            .filter(|&&scale| is_undecided(snr(t), snr(t - 1), scale))
+            .map(|&scale| coordinate(scale, schedule, t))
+            .collect();
+        per_coordinate.push(of.iter().map(|loss| loss.one_variance).sum::<f64>());
+        full.push(of.iter().map(|loss| loss.full).sum::<f64>());
         on_step(t);
     }
-    let least = |m: &Estimate| m.nats - 5.0 * m.se;
-    let smallest = isotropic.iter().map(least).fold(f64::INFINITY, f64::min);
-    if smallest <= 0.0 {
-        return None;
+    let smallest = (1.0 - SLACK) * full.iter().copied().fold(f64::INFINITY, f64::min);
+    let copies = (nats / smallest).floor() + 1.0;
+    let most_copies = (MOST_DIM / scales.len() as f64).floor();
+    if copies > most_copies {
+        let most = round_down(0.99 * most_copies * smallest);
+        let most_dim = MOST_DIM;
+        return Err(TheoryError::TooMany {
+            nats,
+            most_dim,
+            most,
+        });
     }
-    let copies = (nats / smallest).floor() as usize + 1;
-    let whole = |sums: Vec<Estimate>| -> Vec<Estimate> {
-        let times = |m: Estimate| Estimate {
-            nats: copies as f64 * m.nats,
-            se: copies as f64 * m.se,
-        };
-        sums.into_iter().map(times).collect()
-    };
-    Some(Exceeding {
+    let all = |of: Vec<f64>| of.into_iter().map(|loss| copies * loss).collect();
+    Ok(Exceeding {
         scales,
-        copies,
-        isotropic: whole(isotropic),
-        full: whole(full),
+        copies: copies as usize,
+        per_coordinate: all(per_coordinate),
+        full: all(full),
     })
 }
 
-/// Scales in equal ratios of at most [`RUNG`], from `first` to `last`.
+/// Whether the step from `t` to `t - 1` may lose something in a coordinate of scale `u`. It does not where `x_t`
+/// has decided between the bumps, or where even `x_{t-1}` tells little of them; its `M_t`, never negative, is
+/// counted as 0 there.
+fn is_undecided(snr_t: f64, snr_prev: f64, scale: f64) -> bool {
+    snr_t * scale * scale <= 60.0 && snr_prev * scale * scale >= 0.02
+}
+
+/// Scales in equal ratios of at most [`RUNG`], from `first` to `last`; of a chain of one step they are one.
 fn ladder(first: f64, last: f64) -> Vec<f64> {
-    let rungs = ((last / first).ln() / RUNG.ln()).ceil().max(1.0);
-    let ratio = (last / first).powf(1.0 / rungs);
+    let rungs = ((last / first).ln() / RUNG.ln()).ceil().max(0.0);
+    let ratio = (last / first).powf(1.0 / rungs.max(1.0));
     (0..=rungs as i32).map(|i| first * ratio.powi(i)).collect()
 }
 
-/// One coordinate: two narrow Gaussians.
-fn two_bumps(scale: f64) -> GaussianMixture {
-    let config = MixtureConfig {
-        means: vec![vec![-scale], vec![scale]],
-        stds: Some(vec![Exceeding::std(scale); 2]),
-        ..MixtureConfig::default()
-    };
-    GaussianMixture::from_config(&config).expect("scales are positive and finite")
+/// `M_t` of one coordinate.
+fn coordinate(scale: f64, schedule: &NoiseSchedule, t: usize) -> Losses {
+    let noisy = |alpha_bar: f64| 1.0 - alpha_bar + alpha_bar * Exceeding::std(scale).powi(2);
+    let (now, before) = (schedule.alpha_bar(t), schedule.alpha_bar(t - 1));
+    let a_squared = now * scale * scale / noisy(now);
+    let b_squared = before * scale * scale / noisy(before);
+    // Their difference, without subtracting what is almost equal.
+    losses(a_squared, b_squared * schedule.beta(t) / noisy(now), 1.0)
+}
+
+/// Two digits, no larger than `value`.
+fn round_down(value: f64) -> f64 {
+    let unit = 10_f64.powf(value.log10().floor() - 1.0);
+    unit * (value / unit).floor()
 }

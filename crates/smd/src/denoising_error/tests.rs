@@ -1,6 +1,7 @@
-use super::chain::{Step, qualities};
-use super::exceed::exceed;
+use super::chain::{self, Step, qualities};
+use super::exceed::{Exceeding, exceed};
 use super::*;
+use crate::error::TheoryError;
 use crate::gmm::MixtureConfig;
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 
@@ -224,20 +225,67 @@ fn the_exact_chain_has_all_modes_and_the_best_gaussian_one_has_not() {
     assert!(of(Step::Exact).swd < of(Step::Best(Family::Full)).swd);
 }
 
-/// Theorem 3.1: and the numbers are those of the floors, coordinate by coordinate.
+/// Theorem 3.1: of every Gaussian step.
 #[test]
 fn any_number_of_nats_is_exceeded_at_every_step() {
-    let schedule = schedule(ScheduleKind::Cosine, 8);
-    let (few, many) = (1.0, 50.0);
-    let found = [few, many].map(|nats| exceed(nats, &schedule, 2000, 1, |_| {}).unwrap());
-    for (nats, found) in [few, many].iter().zip(&found) {
-        assert_eq!(found.isotropic.len(), 8);
-        for (isotropic, full) in found.isotropic.iter().zip(&found.full) {
-            assert!(isotropic.nats - 5.0 * isotropic.se > *nats, "{isotropic:?}");
-            assert!(isotropic.nats >= full.nats);
-        }
+    for steps in [1, 2, 8, 200] {
+        let schedule = schedule(ScheduleKind::Cosine, steps);
+        let [few, many] = [1.0, 1e6].map(|nats| {
+            let found = exceed(nats, &schedule, |_| {}).unwrap();
+            assert_eq!(found.full.len(), steps);
+            for (per_coordinate, full) in found.per_coordinate.iter().zip(&found.full) {
+                assert!(*full > nats && per_coordinate >= full, "{found:?}");
+            }
+            assert!(found.scales.is_sorted_by(|a, b| a < b), "{found:?}");
+            found
+        });
+        assert!(many.copies > 1000 * few.copies);
+        assert_eq!(many.dim(), many.copies * few.scales.len());
     }
-    assert!(found[1].dim() > 10 * found[0].dim());
+}
+
+#[test]
+fn a_number_that_needs_too_many_coordinates_says_which_does_not() {
+    let schedule = schedule(ScheduleKind::Cosine, 4);
+    let error = exceed(1e30, &schedule, |_| {}).unwrap_err();
+    let TheoryError::TooMany { most, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(error.to_string().contains("1e30 nats"), "{error}");
+    assert!(exceed(most, &schedule, |_| {}).is_ok());
+    assert!(exceed(2.0 * most, &schedule, |_| {}).is_err());
+}
+
+/// The ladder as a mixture of 2^D Gaussians, by draws.
+#[test]
+fn what_exceeds_does_so_by_draws() {
+    let schedule = schedule(ScheduleKind::Cosine, 2);
+    let found = exceed(0.1, &schedule, |_| {}).unwrap();
+    assert_eq!(found.copies, 1);
+    let dim = found.dim();
+    let sign = |k: usize, i: usize| if (k >> i) & 1 == 1 { 1.0 } else { -1.0 };
+    let mean = |k| {
+        let scales = found.scales.iter().enumerate();
+        scales.map(|(i, u)| sign(k, i) * u).collect()
+    };
+    let square = |scale: &f64| Exceeding::std(*scale).powi(2);
+    let variances: Vec<f64> = found.scales.iter().map(square).collect();
+    let mixture = GaussianMixture::from_config(&MixtureConfig {
+        means: (0..1 << dim).map(mean).collect(),
+        variances: Some(vec![variances; 1 << dim]),
+        ..MixtureConfig::default()
+    })
+    .unwrap();
+    for t in 1..=2 {
+        let drawn = step_floors(&mixture, &schedule, t, 500, 1);
+        let [isotropic, full] =
+            [Family::Isotropic, Family::Full].map(|family| drawn.floor(family).unwrap());
+        // Coordinates that are left out lose a little; one variance for all loses more.
+        let off = full.nats - found.full[t - 1];
+        assert!(off.abs() < 0.01 + 5.0 * full.se, "{full:?}, {found:?}");
+        let bound = found.per_coordinate[t - 1] - 5.0 * isotropic.se;
+        assert!(isotropic.nats > bound, "{isotropic:?}, {found:?}");
+    }
 }
 
 #[test]
@@ -254,4 +302,97 @@ fn the_numbers_do_not_depend_on_the_number_of_threads() {
         })
     };
     assert_eq!(one(1), one(3));
+}
+
+fn two_points(at: f64, std: f64) -> GaussianMixture {
+    GaussianMixture::from_config(&MixtureConfig {
+        means: vec![vec![-at, -at], vec![at, at]],
+        stds: Some(vec![std; 2]),
+        ..MixtureConfig::default()
+    })
+    .unwrap()
+}
+
+/// Two narrow bumps on the diagonal of the plane lose what they lose on a line, though the covariance of
+/// their step has no digit of their width.
+#[test]
+fn narrow_components_lose_what_they_lose_on_a_line() {
+    let schedule = schedule(ScheduleKind::Cosine, 4);
+    for std in [1e-3, 1e-9, 1e-11] {
+        let plane = two_points(0.4, std);
+        let far = 0.4 * 2.0_f64.sqrt();
+        let line = on_a_line(&[1.0, 1.0], &[-far, far], &[std; 2]);
+        check(&plane, &schedule).unwrap();
+        for t in 1..=4 {
+            let [plane, line] = [&plane, &line].map(|mixture| {
+                let floors = step_floors(mixture, &schedule, t, 20_000, 1);
+                floors.floor(Family::Full).unwrap()
+            });
+            let off = (plane.nats - line.nats).abs();
+            assert!(
+                off < 5.0 * plane.se.hypot(line.se),
+                "std {std}, t = {t}: {plane:?}, on a line {line:?}"
+            );
+        }
+    }
+}
+
+/// What f64 does not tell is refused, by step and component; and what is measured of it anyway, or drawn,
+/// is wrong without a panic.
+#[test]
+fn extreme_mixtures_are_refused_and_never_panic() {
+    let schedule = schedule(ScheduleKind::Cosine, 4);
+    let say = |mixture: &GaussianMixture| check(mixture, &schedule).map_err(|e| e.to_string());
+    let narrow = say(&two_points(0.4, 1e-14)).unwrap_err();
+    assert!(
+        narrow.contains("at t = 0 component 0") && narrow.contains("widen it"),
+        "{narrow}"
+    );
+    let large = say(&two_points(1e200, 1.0)).unwrap_err();
+    assert!(large.contains("rescale"), "{large}");
+    let dust = say(&two_points(0.0, 1e-120)).unwrap_err();
+    assert!(dust.contains("rescale"), "{dust}");
+    assert!(say(&GaussianMixture::grid_7x7()).is_ok());
+
+    for (at, std) in [
+        (0.4, 1e-9),
+        (0.4, 1e-14),
+        (0.4, 1e-150),
+        (1e20, 1.0),
+        (1e200, 1.0),
+        (1e300, 1e-150),
+        (0.0, 1e150),
+        (0.0, 1e-150),
+    ] {
+        let mixture = two_points(at, std);
+        let error = measure(&mixture, &schedule, 200, 0, |_| {});
+        assert_eq!(error.per_t.len(), 4);
+        qualities(&mixture, &schedule, &error, 100, 0, |_| {});
+    }
+}
+
+/// Samples are f32: they tell less.
+#[test]
+fn samples_tell_less_than_f64() {
+    assert!(chain::check(&GaussianMixture::grid_7x7()).is_ok());
+    let message = chain::check(&two_points(0.4, 1e-9))
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("component 0 is 1.0e-9 wide"), "{message}");
+}
+
+/// Algorithm 2: without noise at the last step every family's samples of one step are the mean.
+#[test]
+fn the_last_step_of_a_gaussian_chain_is_its_mean() {
+    let (grid, schedule) = (
+        GaussianMixture::grid_7x7(),
+        schedule(ScheduleKind::Cosine, 1),
+    );
+    let error = measure(&grid, &schedule, 100, 3, |_| {});
+    let samples = |step| chain::samples(&grid, &schedule, &error, step, 100, 5);
+    let means = samples(Step::Best(Family::Full));
+    for family in Family::ALL {
+        assert_eq!(samples(Step::Best(family)), means, "{family:?}");
+    }
+    assert_ne!(samples(Step::Exact), means);
 }

@@ -1,6 +1,7 @@
 //! Theorem 3.1 as a program.
 
-use super::{Chain, at_least_2};
+use super::numbers::compact;
+use super::{Chain, shown};
 use crate::progress::Progress;
 use serde_json::json;
 use smd::denoising_error::exceed::{Exceeding, exceed};
@@ -8,8 +9,9 @@ use std::io::{self, Write};
 
 /// Print data on which every Gaussian step loses more than N nats at every t (Theorem 3.1).
 ///
-/// The data are independent coordinates, each two narrow Gaussians at -u and u: for every t some scale u
-/// leaves the step undecided between them, and copies of the ladder of scales add up.
+/// Every Gaussian: also one with the best covariance matrix for each x_t. The data are independent
+/// coordinates, each two narrow Gaussians at -u and u: for every t some scale u leaves the step undecided
+/// between them, and copies of the ladder of scales add up. Nothing is drawn: M_t are integrals.
 #[derive(Debug, clap::Args)]
 pub struct ExceedArgs {
     /// Nats to exceed.
@@ -17,12 +19,6 @@ pub struct ExceedArgs {
     nats: f64,
     #[command(flatten)]
     chain: Chain,
-    /// Draws of (x_t, x_{t-1}) for each step and scale.
-    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = at_least_2)]
-    draws: usize,
-    /// Names every draw.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -38,37 +34,31 @@ fn positive(text: &str) -> Result<f64, String> {
 pub fn run(args: ExceedArgs) -> anyhow::Result<()> {
     let schedule = args.chain.schedule()?;
     let progress = Progress::steps("floors", schedule.steps() as u64);
-    let found = exceed(args.nats, &schedule, args.draws, args.seed, |done| {
-        progress.step(done as u64, "");
-    });
+    let found = exceed(args.nats, &schedule, |done| progress.step(done as u64, ""))?;
     progress.finish();
-    let found = found.ok_or_else(|| {
-        anyhow::anyhow!(
-            "{} draws do not tell the smallest M_t from 0; raise --draws",
-            args.draws
-        )
-    })?;
     let mut out = io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", to_json(&found))?;
+        writeln!(out, "{}", to_json(&args, &found))?;
     } else {
         print(&mut out, &args, &found)?;
     }
     Ok(())
 }
 
-fn to_json(found: &Exceeding) -> serde_json::Value {
-    let per_t = found.isotropic.iter().zip(&found.full).enumerate();
-    let per_t = per_t.map(|(i, (isotropic, full))| {
+fn to_json(args: &ExceedArgs, found: &Exceeding) -> serde_json::Value {
+    let per_t = found.per_coordinate.iter().zip(&found.full).enumerate();
+    let per_t = per_t.map(|(i, (per_coordinate, full))| {
         json!({
             "t": i + 1,
-            "isotropic": isotropic.nats,
-            "isotropic_se": isotropic.se,
-            "full": full.nats,
-            "full_se": full.se,
+            "per_coordinate": per_coordinate,
+            "full": full,
         })
     });
+    let config = args.chain.config();
     json!({
+        "nats": args.nats,
+        "schedule": config.kind,
+        "steps": config.steps,
         "dim": found.dim(),
         "copies": found.copies,
         "scales": found.scales,
@@ -79,10 +69,14 @@ fn to_json(found: &Exceeding) -> serde_json::Value {
 
 fn print(out: &mut impl Write, args: &ExceedArgs, found: &Exceeding) -> io::Result<()> {
     let (dim, copies) = (found.dim(), found.copies);
+    // 1e-300 would have 300 zeros.
+    let nats = match args.nats {
+        nats if (1e-3..1e6).contains(&nats) => nats.to_string(),
+        nats => format!("{nats:e}"),
+    };
     writeln!(
         out,
-        "M_t > {} nats at every t: {}\n",
-        args.nats,
+        "M_t > {nats} nats at every t, of every Gaussian step: {}\n",
         args.chain.what()
     )?;
     writeln!(
@@ -92,30 +86,29 @@ fn print(out: &mut impl Write, args: &ExceedArgs, found: &Exceeding) -> io::Resu
     )?;
     writeln!(out, "{:>14} {:>14}", "u", "s")?;
     for &scale in &found.scales {
-        writeln!(out, "{scale:>14.6} {:>14.6}", Exceeding::std(scale))?;
+        let [u, s] = [scale, Exceeding::std(scale)].map(|number| compact(number, 6));
+        writeln!(out, "{u:>14} {s:>14}")?;
     }
     writeln!(
         out,
-        "\n{:>6} {:>26} {:>26}",
-        "t", "M_t, one variance a step", "any covariance for each x_t"
+        "\nM_t in nats, at least, of the best Gaussian with\n\n{:>6} {:>38} {:>28}",
+        "t", "one variance for each t and coordinate", "any covariance for each x_t"
     )?;
-    for (i, (isotropic, full)) in found.isotropic.iter().zip(&found.full).enumerate() {
-        let cell = |m: &smd::denoising_error::Estimate| format!("{:.3} ± {:.3}", m.nats, m.se);
-        writeln!(
-            out,
-            "{:>6} {:>26} {:>26}",
-            i + 1,
-            cell(isotropic),
-            cell(full)
-        )?;
+    let rows: Vec<_> = (1..)
+        .zip(found.per_coordinate.iter().zip(&found.full))
+        .collect();
+    for (t, (per_coordinate, full)) in shown(&rows) {
+        let [per_coordinate, full] = [per_coordinate, full].map(|nats| compact(**nats, 4));
+        writeln!(out, "{t:>6} {per_coordinate:>38} {full:>28}")?;
     }
-    let smallest = found
-        .isotropic
+    let (t, (_, smallest)) = rows
         .iter()
-        .map(|m| m.nats - 5.0 * m.se)
-        .fold(f64::INFINITY, f64::min);
+        .min_by(|a, b| a.1.1.total_cmp(b.1.1))
+        .expect("a chain has a step");
     writeln!(
         out,
-        "\nThe smallest M_t is above {smallest:.3} nats, by five standard errors."
+        "\nThe least that any Gaussian step loses is {} nats, at t = {t}. The steps of Eq. 2 have one variance\n\
+         for all coordinates and lose no less than the left column says.",
+        compact(**smallest, 6)
     )
 }

@@ -52,15 +52,15 @@ const fn model(name: &'static str, settings: &'static [&'static str], updates: [
     }
 }
 
-const VANILLA: Model = model("one Gaussian", &["kernel.kind=gaussian"], [2_500, 100]);
+const VANILLA: Model = model("one Gaussian", &["kernel.kind=gaussian"], [1_500, 100]);
 const SMD: Model = model(
     "SMD, as published",
     &["kernel.kind=soft-mixture"],
-    [2_500, 100],
+    [1_500, 100],
 );
 const ETA_OFF: Model = Model {
     eta_off: true,
-    ..model("SMD, eta = 0", &["kernel.kind=soft-mixture"], [2_500, 100])
+    ..model("SMD, eta = 0", &["kernel.kind=soft-mixture"], [1_500, 100])
 };
 const FROM_REAL: Model = Model {
     first: Some("energy"),
@@ -72,10 +72,10 @@ const FROM_REAL: Model = Model {
             "kernel.variance=published",
             "objective.kind=paper",
         ],
-        [2_500, 60],
+        [1_500, 60],
     )
 };
-const ENERGY: Model = model("energy score", LATE, [5_000, 60]);
+const ENERGY: Model = model("energy score", LATE, [3_000, 60]);
 const ENCODER: Model = model(
     "encoder",
     &[
@@ -83,7 +83,7 @@ const ENCODER: Model = model(
         "kernel.late.d_eta=2",
         "objective.kind=encoder",
     ],
-    [5_000, 60],
+    [3_000, 60],
 );
 const CODEBOOK: Model = model(
     "codebook",
@@ -92,7 +92,7 @@ const CODEBOOK: Model = model(
         "kernel.components=16",
         "kernel.late.layers=0",
     ],
-    [5_000, 60],
+    [2_500, 60],
 );
 const MIXTURE: Model = model("mixture", &["kernel.kind=mixture"], [10_000, 150]);
 const MIXTURE_32: Model = model(
