@@ -226,7 +226,8 @@ def table(rows: list[dict], real: dict) -> str:
     groups = {(0, "held-out images"): [real]}
     order = list(MODELS)
     for row in sorted(rows, key=lambda row: (row["T"], order.index(row["model"]), row["seed"])):
-        row = row | {"largest_r": max(row["r"]) if row["r"] else None}
+        known = [r for r in row["r"] or [] if r is not None]
+        row = row | {"largest_r": max(known, default=None)}
         groups.setdefault((row["T"], row["model"]), []).append(row)
     for (T, model), group in groups.items():
         cells = [str(T or ""), model]
