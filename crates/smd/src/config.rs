@@ -125,6 +125,7 @@ impl RunConfig {
         self.train.validate()?;
         self.sample.validate(self.schedule.steps)?;
         self.objective.validate(&self.kernel)?;
+        self.kernel.check_steps(self.schedule.steps)?;
         if let Some(shape) = self.data.shape {
             if shape.contains(&0) {
                 return Err(ConfigError::invalid("data.shape", "has a 0"));
@@ -220,7 +221,9 @@ impl RunConfig {
         let warmup = objective.kl_warmup_steps.max(1);
         Objective {
             kind: objective.kind(&self.kernel),
+            prediction: objective.prediction,
             weight: objective.weight,
+            balance: objective.balance,
             step_var: self.sample.step_var,
             etas: objective.etas(&self.kernel),
             exponent: objective.exponent,

@@ -54,8 +54,12 @@ impl LossWeight {
 pub struct Objective {
     /// What is minimised.
     pub kind: ObjectiveKind,
+    /// What the network predicts.
+    pub prediction: Prediction,
     /// Weight of the steps.
     pub weight: LossWeight,
+    /// Power of a likelihood's weight; see [`ObjectiveConfig::balance`].
+    pub balance: f64,
     /// Variance of the backward step, for `Gamma_t`.
     pub step_var: StepVar,
     /// Draws of eta for each example (section 5.3).
@@ -126,6 +130,11 @@ pub fn loss(
                 Denoiser::Mixture(kernel) => kernel.forward(batch.x_t.clone(), t, dropout),
             };
             let nll = parts.nll_nats(process, batch.x_prev(), batch.x_t.clone(), t);
+            let (kind, power) = (objective.prediction, objective.balance);
+            let nll = match power {
+                0.0 => nll,
+                _ => nll * parts.balance(process, kind, power, t),
+            };
             nll.mean() / numbers
         }
         (_, kind) => panic!("{kind:?} does not train this kernel"),

@@ -195,7 +195,10 @@ mod tests {
             "data.mixture.means=[[0.0]]",
         ];
         let config = set_all("", &settings).unwrap();
-        let kernel = MixtureKernelConfig { components: 4 };
+        let kernel = MixtureKernelConfig {
+            components: 4,
+            ..MixtureKernelConfig::default()
+        };
         assert_eq!(config.kernel, KernelConfig::Mixture(kernel));
         settings.reverse();
         assert_eq!(set_all("", &settings).unwrap(), config);

@@ -25,6 +25,8 @@ pub struct Codebook {
     logits: Linear,
     head: LateHead,
     #[module(skip)]
+    mixed_steps: Option<[usize; 2]>,
+    #[module(skip)]
     prediction: Prediction,
     #[module(skip)]
     process: Arc<Process>,
@@ -47,9 +49,16 @@ impl Codebook {
             codes: init.normal([components, late.d_latent()]),
             logits: Linear::new(late.dim, components, init),
             head: LateHead::new(late, outputs, init),
+            mixed_steps: None,
             prediction,
             process,
         }
+    }
+
+    /// A mixture for the steps from the first of `steps` to the second; elsewhere one Gaussian.
+    pub fn with_mixed_steps(mut self, steps: Option<[usize; 2]>) -> Self {
+        self.mixed_steps = steps;
+        self
     }
 
     /// The components at `x_t`. Logits and raw scales are means over all pixels.
@@ -73,11 +82,12 @@ impl Codebook {
         let raw = raw.reshape([k, batch]).swap_dims(0, 1);
         let x_t = x_t.reshape([batch, 1, 1, dim]).expand([batch, k, 1, dim]);
         let means = self.process.x_0_hat(self.prediction, x_t, t, predicted);
-        Components {
+        let parts = Components {
             log_weights: log_softmax(logits, 1),
             means: means.reshape([batch, k, dim]),
             vars: x_0_vars(&self.process, raw, t),
-        }
+        };
+        parts.mixed_at(self.mixed_steps, t)
     }
 }
 

@@ -13,13 +13,16 @@
 use super::Drawn;
 use crate::host;
 use crate::noise::{NoiseSource, Use};
-use crate::process::{Process, per_item};
+use crate::process::{Prediction, Process, per_item};
 use burn::tensor::activation::softplus;
 use burn::tensor::{Tensor, TensorData, assert_shape};
 use std::f64::consts::TAU;
 
 /// The least variance of a component in `x_0`, in squared data units.
 pub(crate) const VAR_FLOOR: f64 = 1e-6;
+
+/// The logarithm of a weight that is 0: finite, so that no product with it is NaN.
+const NO_WEIGHT: f32 = -1e9;
 
 /// The components of `p(x_0 | x_t)`; `D` is the number of numbers of an example.
 #[derive(Debug, Clone)]
@@ -33,6 +36,23 @@ pub struct Components {
 }
 
 impl Components {
+    /// The first component alone for the steps outside of `mixed`, both ends of which are in.
+    ///
+    /// # Shapes
+    /// - `t`: `B` steps
+    pub(super) fn mixed_at(mut self, mixed: Option<[usize; 2]>, t: &[usize]) -> Self {
+        let Some([from, to]) = mixed else { return self };
+        let [batch, k] = self.log_weights.dims();
+        let device = self.log_weights.device();
+        let kept = per_item(t, |t| f64::from(from <= t && t <= to), &device);
+        let kept = kept.reshape([batch, 1]).expand([batch, k]);
+        let mut alone = vec![NO_WEIGHT; k];
+        alone[0] = 0.0;
+        let alone = Tensor::<2>::from_data(TensorData::new(alone, [1, k]), &device);
+        self.log_weights = self.log_weights * kept.clone() + (1.0 - kept) * alone;
+        self
+    }
+
     /// `log N(x_{t-1}; ...)` of each component, in nats.
     ///
     /// # Shapes
@@ -75,6 +95,32 @@ impl Components {
         t: &[usize],
     ) -> Tensor<1> {
         -log_sum_exp(self.log_weights.clone() + self.log_normals(process, x_prev, x_t, t))
+    }
+
+    /// `(2 v / (c1^2 f))^power`, with `v` the mean variance of the components in `x_{t-1}` and `f` the factor
+    /// from squared errors of a prediction of `kind` to those of `x_0`. With power 1 the weighted likelihood
+    /// of one Gaussian has the gradient of a squared error of the prediction, as in the beta-NLL of Seitzer
+    /// et al. (2022). It depends on `x_t` alone and is held constant, so no minimum moves.
+    ///
+    /// # Shapes
+    /// - `t`: `B` steps; returns `[B]`
+    pub fn balance(
+        &self,
+        process: &Process,
+        kind: Prediction,
+        power: f64,
+        t: &[usize],
+    ) -> Tensor<1> {
+        let posterior = |t: usize| process.schedule().posterior(t);
+        let device = self.means.device();
+        let rows = |value: &dyn Fn(usize) -> f64| per_item(t, value, &device).reshape([t.len()]);
+        let factor = |t: usize| process.x_0_error_factor(kind, t);
+        let noise = rows(&|t| 2.0 * posterior(t).var / (posterior(t).coef_x_0.powi(2) * factor(t)));
+        let per_var = rows(&|t| 2.0 / factor(t));
+        let weights = self.log_weights.clone().exp();
+        let vars = self.vars.clone().mean_dim(2).squeeze_dim::<2>(2);
+        let var = (weights * vars).sum_dim(1).squeeze_dim::<1>(1);
+        (noise + per_var * var).powf_scalar(power).detach()
     }
 
     /// Draws a component: its mean, and its variance. The draws are named by `step`.
@@ -218,6 +264,73 @@ pub(super) mod tests {
         };
         for (a, b) in nll(1).iter().zip(nll(4)) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+
+    /// A limited mixture is one Gaussian elsewhere: likelihood, draws and gradients.
+    #[test]
+    fn outside_of_its_steps_the_first_component_is_alone() {
+        let device = Device::default().autodiff();
+        let noise = NoiseSource::new(3, vec![0, 1], &device);
+        let normal = |step| noise.normal(step, Use::Eps, [2, 2, 1]);
+        let log_weights =
+            Tensor::<2>::from_data([[-2.0_f32, -0.15], [-0.15, -2.0]], &device).require_grad();
+        let parts = Components {
+            log_weights: log_weights.clone(),
+            means: Tensor::cat(vec![normal(0), normal(1)], 1).reshape([2, 2, 4]),
+            vars: Tensor::full([2, 2, 1], 0.3, &device),
+        };
+        let (t, x_prev, x_t) = ([2, 3], normal(2), normal(3));
+        let first = -parts.log_normals(&process(), x_prev.clone(), x_t.clone(), &t);
+        let whole = parts
+            .clone()
+            .nll_nats(&process(), x_prev.clone(), x_t.clone(), &t);
+        let limited = parts.mixed_at(Some([3, 4]), &t);
+        let nll = limited.clone().nll_nats(&process(), x_prev, x_t, &t);
+        let (nll_numbers, whole) = (host::numbers(nll.clone()), host::numbers(whole));
+        assert_eq!(nll_numbers[0], host::numbers(first)[0]);
+        assert_eq!(nll_numbers[1], whole[1]);
+        assert_ne!(nll_numbers[0], whole[0]);
+        let grads = host::numbers(log_weights.grad(&nll.sum().backward()).unwrap());
+        assert_eq!(grads[..2], [0.0, 0.0]);
+        assert!(grads[2..].iter().all(|g| g.is_finite() && *g != 0.0));
+        let means = host::numbers(limited.means.clone());
+        let drawn = host::numbers(limited.draw([2, 2, 1], &noise, 0).x_0);
+        assert_eq!(drawn[..4], means[..4]);
+    }
+
+    /// Balanced with power 1, the likelihood of one Gaussian pulls at its mean like a squared error of the
+    /// prediction, whatever its variance and whatever t.
+    #[test]
+    fn a_balanced_likelihood_has_the_gradient_of_a_squared_error() {
+        let device = Device::default().autodiff();
+        let noise = NoiseSource::new(3, vec![0, 1, 2, 3], &device);
+        let normal = |step| noise.normal(step, Use::Eps, [2, 1, 1]);
+        let (process, t) = (process(), [1, 2, 3, 4]);
+        let means = normal(0).reshape([4, 1, 2]).require_grad();
+        let vars = Tensor::from_data([[[0.01_f32]], [[0.4]], [[3.0]], [[0.2]]], &device);
+        let parts = Components {
+            log_weights: Tensor::zeros([4, 1], &device),
+            means: means.clone(),
+            vars,
+        };
+        let (x_0, x_t) = (normal(1), normal(2));
+        let posterior = |t: usize| process.schedule().posterior(t);
+        let x_prev = per_item(&t, |t| posterior(t).coef_x_0, &device) * x_0.clone()
+            + per_item(&t, |t| posterior(t).coef_x_t, &device) * x_t.clone();
+        for kind in [Prediction::V, Prediction::Eps] {
+            let weights = parts.balance(&process, kind, 1.0, &t);
+            let nll = parts.nll_nats(&process, x_prev.clone(), x_t.clone(), &t);
+            let found = means.grad(&(nll * weights).sum().backward()).unwrap();
+            let errors = means.clone().inner() - x_0.clone().inner().reshape([4, 1, 2]);
+            let factors = per_item(&t, |t| process.x_0_error_factor(kind, t), &errors.device());
+            let want = errors * 2.0 / factors.reshape([4, 1, 1]);
+            for (a, b) in host::numbers(found).iter().zip(host::numbers(want)) {
+                assert!(
+                    (a - b).abs() < 1e-3 * b.abs().max(1e-2),
+                    "{kind:?}: {a} {b}"
+                );
+            }
         }
     }
 

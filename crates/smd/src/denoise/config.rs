@@ -68,6 +68,10 @@ pub struct SoftMixtureConfig {
 pub struct CodebookConfig {
     /// Codes, `K`. Default 32.
     pub components: usize,
+    /// The first and the last `t` whose step is a mixture, `[1, 3]` say; the others are one calibrated
+    /// Gaussian. Default: all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixed_steps: Option<[usize; 2]>,
     /// The head that they enter; its `d_eta` has no meaning here.
     pub late: LateConfig,
 }
@@ -76,6 +80,7 @@ impl Default for CodebookConfig {
     fn default() -> Self {
         Self {
             components: 32,
+            mixed_steps: None,
             late: LateConfig::default(),
         }
     }
@@ -87,11 +92,17 @@ impl Default for CodebookConfig {
 pub struct MixtureKernelConfig {
     /// Components, `K`. Default 16.
     pub components: usize,
+    /// As [`CodebookConfig::mixed_steps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixed_steps: Option<[usize; 2]>,
 }
 
 impl Default for MixtureKernelConfig {
     fn default() -> Self {
-        Self { components: 16 }
+        Self {
+            components: 16,
+            mixed_steps: None,
+        }
     }
 }
 
@@ -221,6 +232,28 @@ impl KernelConfig {
         Ok(())
     }
 
+    /// Checks that the steps with a mixture are steps of a schedule with `steps`.
+    ///
+    /// # Errors
+    /// A range that holds none of them, or ends behind the last.
+    pub fn check_steps(&self, steps: usize) -> Result<(), ConfigError> {
+        let mixed = match self {
+            Self::Codebook(config) => config.mixed_steps,
+            Self::Mixture(config) => config.mixed_steps,
+            Self::Gaussian(_) | Self::SoftMixture(_) => None,
+        };
+        match mixed {
+            Some([from, to]) if from == 0 || from > to || to > steps => {
+                let problem = format!(
+                    "is [{from}, {to}], must be a first and a last step from 1 to {steps} \
+                     (schedule.steps), in this order; leave it out for all of them"
+                );
+                Err(ConfigError::invalid("kernel.mixed_steps", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// See [`NetConfig::check_attention`]; for the latent network, where the config names one.
     ///
     /// # Errors
@@ -246,13 +279,13 @@ impl KernelConfig {
                 Denoiser::Gaussian(kernel)
             }
             Self::SoftMixture(config) => Denoiser::SoftMixture(config.init(net, parts, init)),
-            Self::Codebook(CodebookConfig { components, late }) => {
+            Self::Codebook(config) => {
+                let (k, late) = (config.components, &config.late);
                 let model = net.trunk(parts.shape, late.dim, init);
                 let (prediction, process) = (parts.prediction, parts.process);
                 let outputs = net.late_outputs(parts.shape, channels) + 1;
-                let kernel =
-                    Codebook::new(model, *components, late, outputs, prediction, process, init);
-                Denoiser::Codebook(kernel)
+                let kernel = Codebook::new(model, k, late, outputs, prediction, process, init);
+                Denoiser::Codebook(kernel.with_mixed_steps(config.mixed_steps))
             }
             Self::Mixture(config) => {
                 let outputs = Mixture::outputs(config.components, parts.shape);
@@ -260,7 +293,7 @@ impl KernelConfig {
                 let (prediction, process) = (parts.prediction, parts.process);
                 let (components, shape) = (config.components, parts.shape);
                 let kernel = Mixture::new(model, components, shape, prediction, process, init);
-                Denoiser::Mixture(kernel)
+                Denoiser::Mixture(kernel.with_mixed_steps(config.mixed_steps))
             }
         }
     }
@@ -297,6 +330,24 @@ mod tests {
         );
         let kind = message(latent(24, vec![]), [1, 1, 2]);
         assert!(kind.ends_with("set `kernel.net.kind = \"mlp\"`"), "{kind}");
+    }
+
+    #[test]
+    fn a_mixture_is_limited_to_steps_that_there_are() {
+        let check = |mixed_steps| {
+            let config = MixtureKernelConfig {
+                mixed_steps,
+                ..MixtureKernelConfig::default()
+            };
+            KernelConfig::Mixture(config).check_steps(8)
+        };
+        for right in [None, Some([1, 8]), Some([3, 3])] {
+            check(right).unwrap();
+        }
+        for wrong in [[0, 3], [4, 3], [2, 9]] {
+            let message = check(Some(wrong)).unwrap_err().to_string();
+            assert!(message.contains("from 1 to 8"), "{message}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Mixture {
     gates: Option<Linear>,
     components: usize,
     #[module(skip)]
+    mixed_steps: Option<[usize; 2]>,
+    #[module(skip)]
     prediction: Prediction,
     #[module(skip)]
     process: Arc<Process>,
@@ -48,9 +50,16 @@ impl Mixture {
             model,
             gates: (height * width > 1).then(gates),
             components,
+            mixed_steps: None,
             prediction,
             process,
         }
+    }
+
+    /// A mixture for the steps from the first of `steps` to the second; elsewhere one Gaussian.
+    pub fn with_mixed_steps(mut self, steps: Option<[usize; 2]>) -> Self {
+        self.mixed_steps = steps;
+        self
     }
 
     /// Channels that the network must give for examples of `shape`: predictions, then what weights and
@@ -62,7 +71,7 @@ impl Mixture {
         } else {
             2 * components
         };
-        components * channels + gates
+        predictions(components) * channels + gates
     }
 
     /// The components at `x_t`.
@@ -73,13 +82,10 @@ impl Mixture {
         let [batch, height, width, channels] = x_t.dims();
         let k = self.components;
         let output = self.model.forward(x_t.clone(), t, None, dropout);
-        let gates = output.dims()[3] - k * channels;
-        let gates = output.clone().narrow(3, k * channels, gates).reshape([
-            batch,
-            1,
-            1,
-            height * width * gates,
-        ]);
+        let means = predictions(k) * channels;
+        let per_pixel = output.dims()[3] - means;
+        let gates = output.clone().narrow(3, means, per_pixel);
+        let gates = gates.reshape([batch, 1, 1, height * width * per_pixel]);
         let gates = match &self.gates {
             Some(linear) => linear.forward(gates),
             None => gates,
@@ -89,18 +95,33 @@ impl Mixture {
         let raw = gates.narrow(1, k, k);
         let dim = height * width * channels;
         let predicted = output
+            .clone()
             .narrow(3, 0, k * channels)
             .reshape([batch, height * width, k, channels])
             .swap_dims(1, 2)
             .reshape([batch, k, 1, dim]);
+        let predicted = if k == 1 {
+            predicted
+        } else {
+            let common = output.narrow(3, k * channels, channels);
+            predicted + common.reshape([batch, 1, 1, dim])
+        };
         let x_t = x_t.reshape([batch, 1, 1, dim]).expand([batch, k, 1, dim]);
         let means = self.process.x_0_hat(self.prediction, x_t, t, predicted);
-        Components {
+        let parts = Components {
             log_weights,
             means: means.reshape([batch, k, dim]),
             vars: x_0_vars(&self.process, raw, t),
-        }
+        };
+        parts.mixed_at(self.mixed_steps, t)
     }
+}
+
+/// Predictions of the network: one for each component and, where there are several, one that is added to
+/// all of them. That one learns from every example as a Gaussian's does, and a component what sets it
+/// apart: where the step is nearly a Gaussian, most of what there is to learn is common.
+fn predictions(components: usize) -> usize {
+    components + usize::from(components > 1)
 }
 
 impl Denoise for Mixture {
@@ -172,8 +193,8 @@ mod tests {
         }
     }
 
-    /// The means of an image's components are its own numbers in their order: pixel by pixel, with the
-    /// channels together.
+    /// The means of an image's components are its own numbers in their order, pixel by pixel with the channels
+    /// together, and the prediction that all share.
     #[test]
     fn a_component_of_an_image_is_an_image() {
         let net = NetConfig::DdpmUnet(DdpmUnetConfig {
@@ -194,7 +215,9 @@ mod tests {
             .model
             .forward(x_t.clone(), &t, None, &mut Dropout::off());
         for k in 0..components {
-            let predicted = output.clone().narrow(3, k * channels, channels);
+            let own = output.clone().narrow(3, k * channels, channels);
+            let common = output.clone().narrow(3, components * channels, channels);
+            let predicted = own + common;
             let x_0 = kernel
                 .process
                 .x_0_hat(Prediction::V, x_t.clone(), &t, predicted);

@@ -33,6 +33,10 @@ pub struct ObjectiveConfig {
     pub prediction: Prediction,
     /// Of the steps, in the paper's objective. Default simple.
     pub weight: LossWeight,
+    /// Of the likelihoods of `exact` and `multi-sample`, 0 to 1. With 0 each is a number of nats, and the
+    /// steps near t = 1, whose variances are small, move the network most; with 1 all steps move it as in
+    /// `simple`. The minimum is the same for each `x_t`. Default 0.
+    pub balance: f64,
     /// Draws of eta for each example (section 5.3). Default 1; 3 for the energy score, 16 for
     /// multi-sample.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +59,7 @@ impl Default for ObjectiveConfig {
             kind: None,
             prediction: Prediction::V,
             weight: LossWeight::Simple,
+            balance: 0.0,
             etas: None,
             exponent: [1.0; 2],
             repulsion: 1.0,
@@ -146,9 +151,14 @@ impl ObjectiveConfig {
                 return Err(ConfigError::invalid("objective.exponent", problem));
             }
         }
-        if !(0.0..=1.0).contains(&self.repulsion) {
-            let problem = format!("is {}, must be from 0 to 1", self.repulsion);
-            return Err(ConfigError::invalid("objective.repulsion", problem));
+        for (field, value) in [
+            ("objective.balance", self.balance),
+            ("objective.repulsion", self.repulsion),
+        ] {
+            if !(0.0..=1.0).contains(&value) {
+                let problem = format!("is {value}, must be from 0 to 1");
+                return Err(ConfigError::invalid(field, problem));
+            }
         }
         Ok(())
     }
@@ -204,6 +214,7 @@ mod tests {
                 "objective.exponent has 2.5",
             ),
             ("objective.repulsion = -0.1", "objective.repulsion is -0.1"),
+            ("objective.balance = 1.5", "objective.balance is 1.5"),
         ] {
             let message = refusal(&format!("{energy}{setting}"));
             assert!(message.starts_with(field), "{message}");

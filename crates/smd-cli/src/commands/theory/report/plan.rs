@@ -98,7 +98,7 @@ const MIXTURE: Model = model("mixture", &["kernel.kind=mixture"], [10_000, 150])
 const MIXTURE_32: Model = model(
     "mixture",
     &["kernel.kind=mixture", "kernel.components=32"],
-    [10_000, 150],
+    [14_000, 150],
 );
 
 /// All trainings, the longest first: what is left at the end should be short.
