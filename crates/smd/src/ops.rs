@@ -118,6 +118,11 @@ pub trait FusedOps: Backend {
         composed::silu::<Self>(x)
     }
 
+    /// See [`film`].
+    fn film_rows(h: FloatTensor<Self>, film: FloatTensor<Self>, silu: bool) -> FloatTensor<Self> {
+        composed::film::<Self>(h, film, silu)
+    }
+
     /// See [`rms_norm`].
     fn rms_norm_last(x: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::rms_norm::<Self>(x, g)
@@ -185,6 +190,16 @@ pub(crate) trait FusedGradients: FusedOps {
     /// Gradient of `x`.
     fn silu_fused_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::silu_backward::<Self>(x, grad)
+    }
+
+    /// Gradients of `h` and `film`.
+    fn film_rows_backward(
+        h: FloatTensor<Self>,
+        film: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        silu: bool,
+    ) -> [FloatTensor<Self>; 2] {
+        composed::film_backward::<Self>(h, film, grad, silu)
     }
 
     /// Gradients of `x` and `g`.
@@ -314,6 +329,33 @@ pub fn group_norm(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>, norm: Norm) 
 /// `x * sigmoid(x)`, of any shape.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::silu_fused(x.into_dispatch()))
+}
+
+/// `(1 + scale) h + shift`, where asked with SiLU behind it. Scales and shifts belong to one pixel each, or to
+/// as many that follow each other.
+///
+/// # Shapes
+/// - `h`: `[N, H, W, C]`; `film`: `[N, H, W, 2 C]`, or `[M, 1, 1, 2 C]` where `M` divides `N`: scales, then
+///   shifts; returns `[N, H, W, C]`
+///
+/// # Panics
+/// If the channels disagree, or `M` does not divide `N`.
+pub fn film(h: Tensor<4>, film: Tensor<4>, silu: bool) -> Tensor<4> {
+    let [batch, height, width, channels] = h.dims();
+    let [rows, film_height, film_width, both] = film.dims();
+    let own = [rows, film_height, film_width] == [batch, height, width];
+    let shared = [film_height, film_width] == [1, 1] && rows > 0 && batch.is_multiple_of(rows);
+    assert!(
+        both == 2 * channels && (own || shared),
+        "scales and shifts {:?} for {:?}",
+        film.dims(),
+        h.dims()
+    );
+    Tensor::from_dispatch(Dispatch::film_rows(
+        h.into_dispatch(),
+        film.into_dispatch(),
+        silu,
+    ))
 }
 
 /// `g sqrt(C) x / ||x||` of each row of channels.

@@ -15,7 +15,7 @@ use super::{Init, Linear};
 use crate::error::ConfigError;
 use crate::ops;
 use burn::module::Module;
-use burn::tensor::{Tensor, assert_shape};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Sizes of a [`LateHead`].
@@ -155,29 +155,12 @@ impl LateHead {
         );
         let mut h = repeated(features, count);
         for layer in &self.layers {
-            let modulated = film(&layer.film, h.clone(), z_t.clone(), count);
-            h = h + layer.linear.forward(ops::silu(modulated));
+            let modulated = ops::film(h.clone(), layer.film.forward(z_t.clone()), true);
+            h = h + layer.linear.forward(modulated);
         }
-        self.out.forward(film(&self.out_film, h, z_t, count))
+        let modulated = ops::film(h, self.out_film.forward(z_t), false);
+        self.out.forward(modulated)
     }
-}
-
-/// `(1 + scale(z)) h + shift(z)`; a latent that all examples share is turned into scales once.
-fn film(linear: &Linear, h: Tensor<4>, z_t: Tensor<4>, count: usize) -> Tensor<4> {
-    let [rows, _, _, dim] = h.dims();
-    let both = linear.forward(z_t);
-    let [_, height, width, channels] = both.dims();
-    assert_shape!(both, [_, height, width, channels]);
-    let both = if both.dims()[0] == rows {
-        both
-    } else {
-        let flat = both.reshape([count, 1, height * width * channels]);
-        flat.expand([count, rows / count, height * width * channels])
-            .reshape([rows, height, width, channels])
-    };
-    let scale = both.clone().narrow(3, 0, dim);
-    let shift = both.narrow(3, dim, dim);
-    h.clone() + h * scale + shift
 }
 
 /// `m` copies, one after the other: `[B, ...]` to `[m B, ...]`.

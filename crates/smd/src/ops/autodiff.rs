@@ -79,6 +79,29 @@ impl<B: FusedGradients> Backward<B, 1> for Silu {
 }
 
 #[derive(Debug)]
+struct Film;
+
+impl<B: FusedGradients> Backward<B, 2> for Film {
+    type State = (FloatTensor<B>, FloatTensor<B>, bool);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (h, film, silu) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let results = B::film_rows_backward(h, film, grad, silu);
+        for (node, result) in ops.parents.into_iter().zip(results) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, result);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
 struct RmsNorm;
 
 impl<B: FusedGradients> Backward<B, 2> for RmsNorm {
@@ -245,6 +268,16 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B
         let y = B::silu_fused(x.clone());
         match Silu.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(x, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn film_rows(h: FloatTensor<Self>, film: FloatTensor<Self>, silu: bool) -> FloatTensor<Self> {
+        let nodes = [h.node(), film.node()];
+        let (h, film) = (h.into_primitive(), film.into_primitive());
+        let y = B::film_rows(h.clone(), film.clone(), silu);
+        match Film.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((h, film, silu), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

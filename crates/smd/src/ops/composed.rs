@@ -15,7 +15,7 @@ pub(super) use rows::{rms_norm, rms_norm_backward};
 use super::{Norm, Precision, Window};
 use burn::backend::ops::ConvOptions;
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
-use burn::tensor::{FloatDType, Shape};
+use burn::tensor::{FloatDType, Shape, Slice};
 
 fn options(window: Window) -> ConvOptions<2> {
     let [top, bottom, left, right] = window.pad;
@@ -172,6 +172,66 @@ pub(super) fn silu_backward<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>)
         grad,
         B::float_mul(s, B::float_add_scalar(inner, 1.0_f32.into())),
     )
+}
+
+/// The input as `[rows, n, C]`, and scales and shifts as `[rows, 1, C]` each.
+fn film_parts<B: Backend>(h: FloatTensor<B>, film: FloatTensor<B>) -> [FloatTensor<B>; 3] {
+    let both = film.shape();
+    let channels = h.shape()[3];
+    let rows = both.num_elements() / (2 * channels);
+    let shared = h.shape().num_elements() / (rows * channels);
+    let film = B::float_reshape(film, Shape::new([rows, 1, 2 * channels]));
+    let half = |from: usize| {
+        let slices = [
+            Slice::from(0..rows),
+            Slice::from(0..1),
+            Slice::from(from..from + channels),
+        ];
+        B::float_slice(film.clone(), &slices)
+    };
+    let h = B::float_reshape(h, Shape::new([rows, shared, channels]));
+    [h, half(0), half(channels)]
+}
+
+fn film_u<B: Backend>(parts: [FloatTensor<B>; 3]) -> FloatTensor<B> {
+    let [h, scale, shift] = parts;
+    let scale = B::float_add_scalar(scale, 1.0_f32.into());
+    B::float_add(B::float_mul(h, scale), shift)
+}
+
+pub(super) fn film<B: Backend>(
+    h: FloatTensor<B>,
+    film: FloatTensor<B>,
+    silu_follows: bool,
+) -> FloatTensor<B> {
+    let shape = h.shape();
+    let u = film_u::<B>(film_parts::<B>(h, film));
+    let y = if silu_follows { silu::<B>(u) } else { u };
+    B::float_reshape(y, shape)
+}
+
+pub(super) fn film_backward<B: Backend>(
+    h: FloatTensor<B>,
+    film: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    silu_follows: bool,
+) -> [FloatTensor<B>; 2] {
+    let (h_shape, film_shape) = (h.shape(), film.shape());
+    let [h, scale, shift] = film_parts::<B>(h, film);
+    let grad = B::float_reshape(grad, h.shape());
+    let du = if silu_follows {
+        silu_backward::<B>(film_u::<B>([h.clone(), scale.clone(), shift]), grad)
+    } else {
+        grad
+    };
+    let scale_grad = B::float_sum_dim(B::float_mul(du.clone(), h), 1);
+    let shift_grad = B::float_sum_dim(du.clone(), 1);
+    let h_grad = B::float_mul(du, B::float_add_scalar(scale, 1.0_f32.into()));
+    let film_grad = B::float_cat(vec![scale_grad, shift_grad], 2);
+    [
+        B::float_reshape(h_grad, h_shape),
+        B::float_reshape(film_grad, film_shape),
+    ]
 }
 
 pub(super) fn softmax<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {

@@ -6,6 +6,7 @@ use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
+use smd_kernels::film::{self, Film};
 use smd_kernels::group_norm::{self, GroupNorm};
 use smd_kernels::hypernet::{self, HyperNet};
 use smd_kernels::linear_attention;
@@ -136,6 +137,16 @@ impl FusedOps for Flex {
         let mut y = any_numbers(x.shape().num_elements());
         timed(Part::Silu, || silu::forward(numbers(&x), &mut y));
         tensor(y, x.shape())
+    }
+
+    fn film_rows(h: Flexed, film: Flexed, silu: bool) -> Flexed {
+        let (h, film) = (in_order(h), in_order(film));
+        let mut y = any_numbers(h.shape().num_elements());
+        let channels = h.shape()[3];
+        timed(Part::HyperNet, || {
+            film::forward(Film { channels, silu }, numbers(&h), numbers(&film), &mut y)
+        });
+        tensor(y, h.shape())
     }
 
     fn rms_norm_last(x: Flexed, g: Flexed) -> Flexed {
@@ -276,6 +287,25 @@ impl FusedGradients for Flex {
             silu::backward(numbers(&x), numbers(&grad), &mut out)
         });
         tensor(out, x.shape())
+    }
+
+    fn film_rows_backward(h: Flexed, film: Flexed, grad: Flexed, silu: bool) -> [Flexed; 2] {
+        let (h, film, grad) = (in_order(h), in_order(film), in_order(grad));
+        let mut h_grad = any_numbers(h.shape().num_elements());
+        let mut film_grad = any_numbers(film.shape().num_elements());
+        let channels = h.shape()[3];
+        let (numbers_h, numbers_film) = (numbers(&h), numbers(&film));
+        timed(Part::HyperNet, || {
+            film::backward(
+                Film { channels, silu },
+                numbers_h,
+                numbers_film,
+                numbers(&grad),
+                &mut h_grad,
+                &mut film_grad,
+            )
+        });
+        [tensor(h_grad, h.shape()), tensor(film_grad, film.shape())]
     }
 
     fn rms_norm_last_backward(x: Flexed, g: Flexed, grad: Flexed) -> [Flexed; 2] {

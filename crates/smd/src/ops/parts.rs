@@ -23,7 +23,7 @@ pub enum Part {
     Silu,
     /// Softmax and linear attention.
     Attention,
-    /// The hypernetwork.
+    /// The hypernetwork, and scales and shifts by a latent.
     HyperNet,
     /// Up-sampling and pixel unshuffle.
     Pixels,

@@ -141,6 +141,33 @@ fn silu_equals_its_composition() {
 }
 
 #[test]
+fn film_equals_its_composition() {
+    for silu_follows in [false, true] {
+        for rows in [[6, 3, 2], [2, 1, 1], [1, 1, 1]] {
+            let [n, height, width] = rows;
+            let (h, film_leaf) = (random([6, 3, 2, 5]), random([n, height, width, 10]));
+            let each = 36 / (n * height * width);
+            let film_rows = film_leaf.theirs.clone().reshape([36 / each, 1, 10]);
+            let film_rows = film_rows
+                .expand([36 / each, each, 10])
+                .reshape([6, 3, 2, 10]);
+            let scale = film_rows.clone().narrow(3, 0, 5);
+            let u = (scale + 1.0) * h.theirs.clone() + film_rows.narrow(3, 5, 5);
+            let theirs = if silu_follows { activation::silu(u) } else { u };
+            let ours = film(h.ours.clone(), film_leaf.ours.clone(), silu_follows);
+            assert_same(ours, theirs, &[&h, &film_leaf]);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "scales and shifts [4, 1, 1, 10] for [6, 1, 1, 5]")]
+fn scales_for_other_rows_are_refused() {
+    let (h, scales) = (random([6, 1, 1, 5]), random([4, 1, 1, 10]));
+    film(h.ours, scales.ours, true);
+}
+
+#[test]
 fn rms_norm_equals_its_composition() {
     let (x, g) = (random([2, 5, 3, 13]), random([13]));
     let length = (x.theirs.clone().square().sum_dim(3) + 1e-24).sqrt();
@@ -323,6 +350,18 @@ fn composed_bodies_equal_the_cpu_kernels() {
     let ours = Flex::rms_norm_last_backward(a, b, grad.clone());
     let theirs = composed::rms_norm_backward::<Flex>(c, d, grad.clone());
     close_all(ours, theirs, "rms norm gradient");
+
+    for silu in [false, true] {
+        let film = flexed([2, 1, 1, 16]);
+        let args = || (x.clone(), film.clone());
+        let ((a, b), (c, d)) = (args(), args());
+        let ours = Flex::film_rows(a, b, silu);
+        close_all([ours], [composed::film::<Flex>(c, d, silu)], "film");
+        let ((a, b), (c, d)) = (args(), args());
+        let ours = Flex::film_rows_backward(a, b, grad.clone(), silu);
+        let theirs = composed::film_backward::<Flex>(c, d, grad.clone(), silu);
+        close_all(ours, theirs, "film gradient");
+    }
 
     let layers = HyperLayers {
         count: 2,
