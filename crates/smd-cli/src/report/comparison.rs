@@ -351,7 +351,7 @@ fn table(chain: &ComparisonChain) -> String {
                 spread(model, |run| run.sum.nats, 3),
                 spread(model, |run| run.modes as f64, 0),
                 spread(model, |run| 100.0 * run.share_within, 1) + " %",
-                spread(model, |run| run.swd, 4),
+                spread(model, |run| run.swd, 3),
                 largest_r(model).map_or("-".into(), |r| format!("{r:.4}")),
                 count(model.runs[0].parameters),
                 spread(model, |run| run.seconds, 0),
@@ -371,7 +371,7 @@ fn table(chain: &ComparisonChain) -> String {
             None => "0".into(),
         };
         let what = match family {
-            Some(_) => format!("exact means, variance <code>{name}</code>"),
+            Some(_) => format!("exact mean, <code>{name}</code>"),
             None => "the exact chain".into(),
         };
         let dash = || "-".to_string();
@@ -381,7 +381,7 @@ fn table(chain: &ComparisonChain) -> String {
                 sum,
                 quality.modes.covered.to_string(),
                 percent(quality.modes.share_within_3_std),
-                format!("{:.4}", quality.swd),
+                format!("{:.3}", quality.swd),
                 dash(),
                 dash(),
                 dash(),
@@ -392,10 +392,10 @@ fn table(chain: &ComparisonChain) -> String {
     }
     format!(
         "<div class=\"table\"><table>\n<thead><tr><th>model</th><th>sum of M<sub>t</sub>, nats</th><th>modes of 49</th>\
-         <th>within 3 std</th><th>SWD</th><th>largest r<sub>t</sub></th><th>parameters</th><th>seconds</th><th>seeds</th></tr>\
+         <th>within 3 std</th><th>SWD</th><th>largest r<sub>t</sub></th><th>parameters</th><th>training, s</th><th>seeds</th></tr>\
          </thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n\
          <p class=\"note\">The mean over seeds, and in brackets the least and the largest. The last rows need no network: \
-         the exact step, and the best Gaussian of each family.</p>\n"
+         the exact step, and the best Gaussian of each family: the exact mean with its variance.</p>\n"
     )
 }
 
@@ -408,16 +408,17 @@ fn largest_r(model: &ComparisonModel) -> Option<f64> {
     runs.map(|(_, r)| *r).reduce(f64::max)
 }
 
-/// "0.123 (0.100 - 0.150)": the mean over seeds, the least and the largest.
+/// "0.123 (0.100 - 0.150)": the mean over seeds, the least and the largest, or what all have.
 fn spread(model: &ComparisonModel, of: impl Fn(&ComparisonRun) -> f64, digits: usize) -> String {
     let values: Vec<f64> = model.runs.iter().map(of).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    if values.len() == 1 {
-        return format!("{mean:.digits$}");
+    let show = |value: f64| format!("{value:.digits$}");
+    let least = show(values.iter().copied().fold(f64::INFINITY, f64::min));
+    let largest = show(values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+    if least == largest {
+        return least;
     }
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    format!("{mean:.digits$} ({least:.digits$} - {largest:.digits$})")
+    format!("{} ({least} - {largest})", show(mean))
 }
 
 #[cfg(test)]
@@ -478,6 +479,7 @@ mod tests {
         let page = comparison().to_html();
         for text in [
             "0.200 (0.100 - 0.300)",
+            "<td>49</td><td>95.0 %</td>",
             "the exact chain",
             "fixed_large",
             "two cores &lt;fast&gt;",

@@ -27,7 +27,7 @@ use std::time::Instant;
 ///
 /// One Gaussian, soft mixtures as published (from scratch, from a real mixture, and with eta = 0), and the
 /// kernels that are real mixtures: samples, M_t beside every floor, and the latent's influence over
-/// training. Writes report.html and report.json; needs no download and about 35 minutes on two cores.
+/// training. Writes report.html and report.json; needs no download and about 20 minutes on two cores.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// Folder for the files; created if missing.
