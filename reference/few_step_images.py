@@ -8,23 +8,23 @@ Digits: scikit-learn's, 8x8, 1500 to train on and 297 held out. Fashion-MNIST: 1
 areas) or 28x28, 60,000 and 10,000, from a folder with its four files as published; Debian's package
 dataset-fashion-mnist has them.
 
-For each model, T and seed: a short training measures updates a second; `smd train` runs for as many
-updates as fill --seconds (a cosine needs their number beforehand), `smd sample` draws, and the samples
-are held against the training and the held-out images: Frechet distances in the features of a small
-classifier and in 20 principal components, and mean distances to the nearest image, pixels in [-1, 1].
-The table's first row is the held-out images themselves, each without itself: samples that are nearer
-to the training images than they are were copied or are too plain. Its Frechet distance is what as few
-images have by chance; 4000 samples of a perfect model have less against the training images.
+First, on a machine that does nothing else, short trainings measure what each model costs: updates a
+second, and time for an image and step of sampling. They are kept in WORK/DATA/costs.json. From then on
+other load changes no result: for each model, T and seed `smd train` runs for as many updates as fill
+--seconds at that rate, however long they take, `smd sample` draws, and the samples are held against
+the training and the held-out images: Frechet distances in the features of a small classifier and in 20
+principal components, and mean distances to the nearest image, pixels in [-1, 1]. The table's first row
+is the held-out images themselves, each without itself: samples that are nearer to the training images
+than they are were copied or are too plain. Its Frechet distance is what as few images have by chance;
+4000 samples of a perfect model have less against the training images.
 
 Results are lines of WORK/DATA/results.jsonl; what is there is not run again, and to run it again is to
-remove its line. Other load on the machine takes updates away from whoever is training: see the column
-of seconds of the processor. Those of a time-matched control hold 6 s for its own measurement.
+remove its line. Several of these scripts may work on one folder once the costs are there.
 """
 
 import argparse
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -120,8 +120,33 @@ def smd(args: argparse.Namespace, *command: str) -> tuple[str, float]:
     return done.stdout, time.perf_counter() - start
 
 
+def costs(args: argparse.Namespace, data: Path, kind: Kind, folder: Path) -> dict[str, dict]:
+    """What each model of `args.models` costs; measured where `folder` does not say it yet."""
+    file, asked = folder / "costs.json", {"threads": args.threads, "set": args.set}
+    known = json.loads(file.read_text()) if file.is_file() else asked
+    if any(known[name] != value for name, value in asked.items()):
+        sys.exit(f"{file}: measured with other --threads or --set; take another --work")
+    for model in (model for model in args.models if model not in known):
+        print(f"what {model} costs", flush=True)
+        known[model] = cost(args, data, kind, model, folder / "probe")
+        file.write_text(json.dumps(known, indent=2))
+    return known
+
+
+def cost(args: argparse.Namespace, data: Path, kind: Kind, model: str, folder: Path) -> dict:
+    """Updates a second, and microseconds of an image and step of sampling."""
+    T = args.steps[0]  # both are the same for any T
+    train = training(args, data, kind, model, T, 0, folder)
+    rate = updates_per_s(args, train, folder / "run")
+    few, many = args.sample_batch, 5 * args.sample_batch
+    # The first warms up; the difference of the others is without the start of the program.
+    seconds = [draw(args, folder / "run", 0, count)[1] for count in (few, few, many)]
+    shutil.rmtree(folder)
+    return {"updates_per_s": rate, "sample_us": 1e6 * (seconds[2] - seconds[1]) / ((many - few) * T)}
+
+
 def updates_per_s(args: argparse.Namespace, train: list[str], folder: Path) -> float:
-    """The rate of a training that is stopped after `args.probe_seconds`."""
+    """The rate of a training that is stopped after `args.probe_seconds`; it stays in `folder`."""
     # This control has as many more updates as the model takes longer: the rate is the model's.
     train = [part for part in train if part != "--control=time-matched"]
     command = [args.smd_binary, *train, "--set", "train.steps=1000000000", "--out", str(folder)]
@@ -140,22 +165,17 @@ def updates_per_s(args: argparse.Namespace, train: list[str], folder: Path) -> f
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate()
-    shutil.rmtree(folder)
     (start, before), (end, after) = seen[0], seen[-1]
     return (after - before) * LOG_EVERY / (end - start)
 
 
-def draw(args: argparse.Namespace, run: Path, seed: int, T: int) -> tuple[np.ndarray, float | None]:
-    """Samples `[n, H, W]`, and microseconds for an image and step, start of the program apart."""
-    first, seconds = seed * args.count, []
-    for count in (args.sample_batch, args.sample_batch, args.count):  # the first warms up
-        seeds = f"{first}-{first + count - 1}"
-        options = ["--npz", "--overwrite", "--batch", args.sample_batch, "--out", run / "drawn"]
-        seconds.append(smd(args, "sample", run, "--seeds", seeds, *options)[1])
+def draw(args: argparse.Namespace, run: Path, seed: int, count: int) -> tuple[np.ndarray, float]:
+    """Samples `[n, H, W]`, and the seconds of the command."""
+    seeds = f"{seed * args.count}-{seed * args.count + count - 1}"
+    options = ["--npz", "--overwrite", "--batch", args.sample_batch, "--out", run / "drawn"]
+    seconds = smd(args, "sample", run, "--seeds", seeds, *options)[1]
     with np.load(run / "drawn/samples.npz") as arrays:
-        images = arrays["arr_0"][..., 0]
-    more = args.count - args.sample_batch
-    return images, 1e6 * (seconds[2] - seconds[1]) / (more * T) if more > 0 else None
+        return arrays["arr_0"][..., 0], seconds
 
 
 def influences(args: argparse.Namespace, run: Path, heldout: Path) -> list[float] | None:
@@ -169,30 +189,32 @@ def influences(args: argparse.Namespace, run: Path, heldout: Path) -> list[float
     return [row["r"] for row in rows if "r" in row] or None
 
 
-def train_and_measure(
-    args: argparse.Namespace, judge: Judge, kind: Kind, model: str, T: int, seed: int, folder: Path
-) -> dict:
-    """One line of results."""
+def training(
+    args: argparse.Namespace, data: Path, kind: Kind, model: str, T: int, seed: int, folder: Path
+) -> list[str]:
+    """A command of `smd` but for `train.steps` and `--out`; its configuration is in the new `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    path = judge.data.train_file.absolute()
-    (folder / "asked.toml").write_text(CONFIG.format(path=path, T=T, net=kind.net, seed=seed))
-    train = ["train", str(folder / "asked.toml"), *flags(args, kind, model)]
-    rate = updates_per_s(args, train, folder / "probe")
-    updates, run = max(1, round(rate * args.seconds)), folder / "run"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = smd(args, *train, "--set", f"train.steps={updates}", "--out", run)[1]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    config = CONFIG.format(path=data.absolute(), T=T, net=kind.net, seed=seed)
+    (folder / "asked.toml").write_text(config)
+    return ["train", str(folder / "asked.toml"), *flags(args, kind, model)]
+
+
+def train_and_measure(
+    args: argparse.Namespace, judge: Judge, kind: Kind, key: dict, cost: dict, folder: Path
+) -> dict:
+    """One line of results."""
+    T, seed = key["T"], key["seed"]
+    train = training(args, judge.data.train_file, kind, key["model"], T, seed, folder)
+    updates, run = max(1, round(cost["updates_per_s"] * args.seconds)), folder / "run"
+    smd(args, *train, "--set", f"train.steps={updates}", "--out", run)
     info = json.loads(smd(args, "info", run, "--json")[0])
-    images, sample_us = draw(args, run, seed, T)
     return {
         "parameters": info["parameters"],
         "updates": info["step"],
-        "train_s": seconds,
-        "train_cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "sample_us": sample_us,
+        "sample_us": cost["sample_us"],
         "r": influences(args, run, judge.data.heldout_file),
-    } | judge.measure(images)
+    } | judge.measure(draw(args, run, seed, args.count)[0])
 
 
 def flags(args: argparse.Namespace, kind: Kind, model: str) -> list[str]:
@@ -205,8 +227,6 @@ def flags(args: argparse.Namespace, kind: Kind, model: str) -> list[str]:
 COLUMNS = {
     "parameters": ("parameters", "{:,}"),
     "updates": ("updates", "{:,}"),
-    "train_s": ("train, s", "{:.0f}"),
-    "train_cpu_s": ("processor, s", "{:.0f}"),
     "fd_cls_train": ("FD cls, train", "{:.2f}"),
     "fd_cls_heldout": ("FD cls, held out", "{:.2f}"),
     "fd_pca_train": ("FD pca, train", "{:.3f}"),
@@ -297,8 +317,8 @@ def arguments() -> argparse.Namespace:
                         help=f"of {', '.join(MODELS)}; default: all but smd-time-matched")  # fmt: skip
     parser.add_argument("--steps", type=int, nargs="+", default=[3, 8], help="T")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--seconds", type=float, default=120.0, help="of each training")
-    parser.add_argument("--probe-seconds", type=float, default=10.0, help="of measuring its rate")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each training, on an idle machine")
+    parser.add_argument("--probe-seconds", type=float, default=10.0, help="of measuring a model's rate")
     parser.add_argument("--count", type=int, help="samples; default 4000, of Fashion-MNIST 10000")
     parser.add_argument("--sample-batch", type=int, default=250)
     parser.add_argument("--set", action="append", default=[], help="a setting of every model")
@@ -325,6 +345,7 @@ def main() -> None:
     results = folder / "results.jsonl"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without the command that runs
     print_load()
+    known = costs(args, data.train_file, kind, folder)
     for T, seed, model in [(T, s, m) for T in args.steps for s in args.seeds for m in args.models]:
         key = {"data": args.data, "model": model, "T": T, "seed": seed}
         asked = {"net": kind.net, "options": flags(args, kind, model)}
@@ -334,7 +355,7 @@ def main() -> None:
         print(f"T = {T}, seed {seed}, {model}", flush=True)
         try:
             run = run_folder(folder, T, model, seed)
-            found = train_and_measure(args, judge, kind, model, T, seed, run)
+            found = train_and_measure(args, judge, kind, key, known[model], run)
         except Failed as error:
             print(f"failed, left out: {error}", file=sys.stderr)
             failed.append(key)

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod bench;
+pub mod calibrate;
 mod config_source;
 pub mod diagnose;
 pub mod import;

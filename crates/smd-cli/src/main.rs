@@ -48,6 +48,7 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     Theory(commands::theory::TheoryArgs),
     Diagnose(commands::diagnose::DiagnoseArgs),
+    Calibrate(commands::calibrate::CalibrateArgs),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => return commands::verify::run(args, &device),
         Command::Theory(args) => commands::theory::run(args, &device)?,
         Command::Diagnose(args) => commands::diagnose::run(args, &device)?,
+        Command::Calibrate(args) => commands::calibrate::run(args, &device)?,
         Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }
     Ok(ExitCode::SUCCESS)

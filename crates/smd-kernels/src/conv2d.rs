@@ -17,7 +17,7 @@ mod winograd;
 
 pub use crate::bf16::Precision;
 use crate::product::{Factors, Whole, convert, with_factors};
-use crate::simd::{self, Level};
+use crate::simd::{self, Level, Vector};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
@@ -132,6 +132,34 @@ pub fn forward_at(
     bias: &[f32],
     y: &mut [f32],
 ) {
+    forward_within_at(level, conv, x, weight, bias, ANYWHERE, y);
+}
+
+/// [`forward`] with its results brought into a range, as a rectifier does: `[0, inf]`, or `[0, 6]`.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_within(
+    conv: &Conv2d,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    range: [f32; 2],
+    y: &mut [f32],
+) {
+    forward_within_at(simd::level(), conv, x, weight, bias, range, y);
+}
+
+/// [`forward_within`] with the instruction set of choice.
+pub fn forward_within_at(
+    level: Level,
+    conv: &Conv2d,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    range: [f32; 2],
+    y: &mut [f32],
+) {
     simd::assert_available(level);
     assert!(bias.is_empty() || bias.len() == conv.c_out, "conv2d: bias");
     assert_eq!(x.len(), conv.input_len(), "conv2d: input");
@@ -143,9 +171,10 @@ pub fn forward_at(
         c_in: conv.c_in,
         transposed: false,
     };
+    let last = Last::new(level, conv.c_out, bias, range);
     with_factors!(
         conv.precision,
-        run_forward(level, conv, x, &weights, bias, y)
+        run_forward(level, conv, x, &weights, &last, y)
     );
 }
 
@@ -218,6 +247,37 @@ pub fn grad_weight_at(
     }
 }
 
+/// The range that holds every number.
+const ANYWHERE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
+/// What is done to every sum before it is written.
+struct Last {
+    /// Added; zeros up to whole blocks of channels.
+    bias: Vec<f32>,
+    /// Smaller and larger numbers become these; NaN stays NaN.
+    range: [f32; 2],
+}
+
+impl Last {
+    fn new(level: Level, c_out: usize, bias: &[f32], range: [f32; 2]) -> Self {
+        let n = 2 * level.lanes();
+        let mut whole = vec![0.0; c_out.div_ceil(n) * n];
+        whole[..bias.len()].copy_from_slice(bias);
+        Self { bias: whole, range }
+    }
+
+    /// # Safety
+    /// The machine has the instruction set of `V`.
+    #[inline(always)]
+    unsafe fn within<V: Vector>(&self, sum: V) -> V {
+        // SAFETY: the caller's.
+        unsafe {
+            sum.raised_to(V::splat(self.range[0]))
+                .lowered_to(V::splat(self.range[1]))
+        }
+    }
+}
+
 /// Weights, `[C_out, C_in, kH, kW]`, or what the gradient of the input is convolved with: input and
 /// output channels swapped, windows turned by half a turn.
 struct Weights<'a> {
@@ -256,14 +316,14 @@ fn run_forward<F: Factors>(
     conv: &Conv2d,
     x: &[f32],
     weights: &Weights,
-    bias: &[f32],
+    last: &Last,
     y: &mut [f32],
 ) {
     if winograd::suits(conv) {
-        winograd::forward::<F>(level, conv, x, weights, bias, y);
+        winograd::forward::<F>(level, conv, x, weights, last, y);
     } else {
         let packed = forward::pack::<F>(level, conv, |co, ci, ky, kx| weights.at(co, ci, ky, kx));
-        forward::run::<F>(level, conv, &padded::<F>(level, conv, x), &packed, bias, y);
+        forward::run::<F>(level, conv, &padded::<F>(level, conv, x), &packed, last, y);
     }
 }
 
@@ -286,7 +346,8 @@ fn run_grad_input<F: Factors>(
     }
     weights.transposed = true;
     let (transposed, grad) = (conv.transposed(), spread(conv, grad));
-    run_forward::<F>(level, &transposed, &grad, &weights, &[], out);
+    let last = Last::new(level, transposed.c_out, &[], ANYWHERE);
+    run_forward::<F>(level, &transposed, &grad, &weights, &last, out);
 }
 
 /// The gradient of the weights in the way that suits it.

@@ -5,6 +5,7 @@
 //!   a 1x1 convolution leaves them;
 //! - [`conv2d`]: convolution and its two gradients, also the product of a `[P, C_in]` matrix with
 //!   weights (a 1x1 convolution);
+//! - [`depthwise`]: convolution of each channel by itself;
 //! - [`film`]: scales and shifts of features, and SiLU, in one pass;
 //! - [`group_norm`]: group normalisation with a scale and shift per image and SiLU in one pass;
 //! - [`hypernet`]: the hypernetwork of the paper in one pass;
@@ -22,6 +23,7 @@ pub mod adam;
 pub mod attention;
 pub mod bf16;
 pub mod conv2d;
+pub mod depthwise;
 pub mod film;
 pub mod group_norm;
 pub mod hypernet;

@@ -2,6 +2,7 @@
 //!
 //! - [`open`] recognises what a path holds: a folder of pictures, CIFAR-10's binaries, IDX files.
 //! - [`Images`] is the set in memory, and the only place that maps bytes to `[-1, 1]`.
+//! - [`resample`]: resizing with the bytes of Pillow.
 //! - [`Order`] says which example a position of training means, [`flip`] whether it is mirrored.
 //!
 //! A set is held in memory as bytes, one for each number: 50,000 images of CIFAR-10 are 154 MB,
@@ -14,6 +15,7 @@ mod fit;
 mod folder;
 mod idx;
 mod order;
+pub mod resample;
 
 use std::path::{Path, PathBuf};
 

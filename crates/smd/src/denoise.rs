@@ -141,6 +141,15 @@ impl Denoiser {
         }
     }
 
+    /// The same means with other variances of `x_0` about them; see [`Gaussian::calibrated`]. `None` for
+    /// a kernel that is no Gaussian or learns its variances otherwise.
+    pub fn calibrated(self, x_0_vars: &[f64]) -> Option<Self> {
+        match self {
+            Self::Gaussian(kernel) => kernel.calibrated(x_0_vars).map(Self::Gaussian),
+            _ => None,
+        }
+    }
+
     /// Whether its likelihood is a mean over draws of a latent, and not an exact sum.
     pub fn is_implicit(&self) -> bool {
         matches!(self, Self::SoftMixture(_))

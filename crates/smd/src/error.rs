@@ -545,6 +545,58 @@ pub enum TrainError {
     Config(#[from] ConfigError),
 }
 
+/// Why a set of images could not be measured.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// A number is NaN or infinite.
+    #[error("{what}: row {row} has {found}, expected finite numbers: make the file again")]
+    NotFinite {
+        /// What the number belongs to.
+        what: &'static str,
+        /// Its row, from 0.
+        row: usize,
+        /// The number.
+        found: f64,
+    },
+    /// Two sets of features are of different extractors.
+    #[error(
+        "one side has {samples} numbers a row, the other {reference}: take both from one extractor"
+    )]
+    Dim {
+        /// Of one side.
+        samples: usize,
+        /// Of the other.
+        reference: usize,
+    },
+    /// There are fewer images than the measure needs.
+    #[error("{what} needs at least {expected} images, found {found}")]
+    TooFew {
+        /// The measure.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many it needs.
+        expected: u64,
+    },
+    /// Mean and covariance do not belong together.
+    #[error("mu has {mu} numbers and sigma {sigma}, expected the square of {mu}")]
+    Covariance {
+        /// Length of the mean.
+        mu: usize,
+        /// Numbers of the covariance.
+        sigma: usize,
+    },
+    /// The eigenvalues of a covariance were not found.
+    #[error(
+        "a covariance of {dim} features has no eigenvalues: are its numbers of a sensible size?"
+    )]
+    Eigenvalues {
+        /// Features.
+        dim: usize,
+    },
+}
+
 /// Why another program's file could not be used: a checkpoint to import, or a reference.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -103,6 +103,28 @@ pub trait FusedOps: Backend {
         composed::conv2d::<Self>(x, weight, bias, window)
     }
 
+    /// See [`conv2d_within`].
+    fn conv2d_within_nhwc(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        window: Window,
+        range: [f32; 2],
+    ) -> FloatTensor<Self> {
+        composed::conv2d_within::<Self>(x, weight, bias, window, range)
+    }
+
+    /// See [`depthwise_within`].
+    fn depthwise_within_nhwc(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        window: Window,
+        range: [f32; 2],
+    ) -> FloatTensor<Self> {
+        composed::depthwise_within::<Self>(x, weight, bias, window, range)
+    }
+
     /// See [`group_norm`].
     fn group_norm_nhwc(
         x: FloatTensor<Self>,
@@ -293,6 +315,47 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, window: Window) 
         weight.into_dispatch(),
         bias.into_dispatch(),
         window,
+    ))
+}
+
+/// [`conv2d`] with its results brought into a range, as a rectifier does: `[0, inf]`, or `[0, 6]`.
+///
+/// # Shapes
+/// As [`conv2d`].
+pub fn conv2d_within(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    window: Window,
+    range: [f32; 2],
+) -> Tensor<4> {
+    let (x, weight, bias) = (
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    );
+    Tensor::from_dispatch(Dispatch::conv2d_within_nhwc(x, weight, bias, window, range))
+}
+
+/// Convolution of each channel with a window of its own, brought into a range; f32.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`; `weight`: `[k, k, C]`; `bias`: `[C]`
+/// - returns: `[B, H', W', C]`
+pub fn depthwise_within(
+    x: Tensor<4>,
+    weight: Tensor<3>,
+    bias: Tensor<1>,
+    window: Window,
+    range: [f32; 2],
+) -> Tensor<4> {
+    let (x, weight, bias) = (
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    );
+    Tensor::from_dispatch(Dispatch::depthwise_within_nhwc(
+        x, weight, bias, window, range,
     ))
 }
 

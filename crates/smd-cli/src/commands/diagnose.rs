@@ -1,5 +1,6 @@
 //! `smd diagnose`: what holds a trained model back at few steps.
 
+pub(super) mod curve;
 mod memory;
 mod on_data;
 mod on_mixture;
@@ -52,15 +53,7 @@ pub fn run(args: DiagnoseArgs, device: &Device) -> anyhow::Result<()> {
     let weights = args.ema.as_deref().map_or(Weights::Best, Weights::from);
     let config = checkpoint.config();
     if let Some(path) = &args.data {
-        // As the model's own data was read.
-        let mut fresh = config.clone();
-        fresh.data.path = Some(path.clone());
-        fresh.data.mixture = None;
-        fresh.data.limit = Some(args.points);
-        let [height, _, channels] = config.shape()?;
-        fresh.data.size = Some(height);
-        fresh.data.channels = Some(channels);
-        let examples = fresh.resolve()?;
+        let examples = curve::examples_at(path, config, args.points)?;
         let denoiser = checkpoint.denoiser(&weights, device)?;
         let memory = memory::measure(&denoiser, config, &examples, args.points, args.seed, device)?;
         let (points, seed, var) = (args.points, args.seed, config.sample.step_var);

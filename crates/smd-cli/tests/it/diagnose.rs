@@ -145,3 +145,46 @@ fn a_control_is_another_model() {
         ],
     );
 }
+
+/// Its steps have the calibrated errors that `diagnose` gives for the fixed variance, and lose less.
+#[test]
+fn a_calibrated_step_loses_what_the_best_number_loses() {
+    let folder = tempfile::tempdir().unwrap();
+    let gaussian = run(folder.path(), "gaussian", &[]);
+    let calibrated = folder.path().join("calibrated.safetensors");
+    let calibrate = |run: &Path| {
+        let mut command = smd(folder.path());
+        command.arg("calibrate").arg(run);
+        command.args(["--points", "4000", "--out"]).arg(&calibrated);
+        command
+    };
+    calibrate(&gaussian).assert().success();
+    let (before, _) = diagnose(folder.path(), &gaussian, &FEW);
+    let (after, _) = diagnose(folder.path(), &calibrated, &FEW);
+    for (before, after) in before["per_t"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(after["per_t"].as_array().unwrap())
+    {
+        let best = before["m_calibrated"].as_f64().unwrap();
+        let (m, se) = (
+            after["m"].as_f64().unwrap(),
+            after["m_se"].as_f64().unwrap(),
+        );
+        assert!(
+            (m - best).abs() < 0.02 + 5.0 * se,
+            "{m} ± {se}, best {best}"
+        );
+    }
+    assert!(after["sum_m"].as_f64() < before["sum_m"].as_f64());
+    assert_says(
+        &refusal(&mut calibrate(&gaussian)),
+        &["exists already", "--out"],
+    );
+
+    let mixture = run(folder.path(), "mixture", &["kernel.kind=mixture"]);
+    std::fs::remove_file(&calibrated).unwrap();
+    let said = refusal(&mut calibrate(&mixture));
+    assert_says(&said, &["\"mixture\"", "only kernel.kind = \"gaussian\""]);
+}

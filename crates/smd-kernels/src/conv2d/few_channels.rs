@@ -4,7 +4,7 @@
 //! gives what each output pixel sends to each place of its window, `kH kW C_in` numbers, and each input
 //! pixel then gathers its own.
 
-use super::{Conv2d, Weights, forward, padded};
+use super::{ANYWHERE, Conv2d, Last, Weights, forward, padded};
 use crate::memory::any_numbers;
 use crate::product::Factors;
 use crate::simd::Level;
@@ -42,7 +42,8 @@ pub(super) fn grad_input<F: Factors>(
     });
     let mut sent = any_numbers(conv.batch * height * width * sends);
     let grad = padded::<F>(level, &product, grad);
-    forward::run::<F>(level, &product, &grad, &packed, &[], &mut sent);
+    let last = Last::new(level, product.c_out, &[], ANYWHERE);
+    forward::run::<F>(level, &product, &grad, &packed, &last, &mut sent);
     out.par_chunks_mut(conv.size[0] * conv.size[1] * conv.c_in)
         .zip(sent.par_chunks(height * width * sends))
         .with_min_len(if conv.is_small() { usize::MAX } else { 1 })

@@ -1,6 +1,6 @@
 //! Direct summation: a block of output pixels by two vectors of output channels.
 
-use super::Conv2d;
+use super::{Conv2d, Last};
 use crate::product::{Block, Factors, even_blocks, rows_times, with_rows};
 use crate::simd::{self, Kernel, Level, Vector};
 use rayon::prelude::*;
@@ -58,23 +58,19 @@ pub(super) fn run<F: Factors>(
     conv: &Conv2d,
     x: &[F::Number],
     packed: &[f32],
-    bias: &[f32],
+    last: &Last,
     y: &mut [f32],
 ) {
-    let n = 2 * level.lanes();
-    let mut whole_bias = vec![0.0; conv.c_out.div_ceil(n) * n];
-    whole_bias[..bias.len()].copy_from_slice(bias);
     let [height, width] = conv.output_size();
     let [padded_height, padded_width] = conv.padded_size();
     let image_len = padded_height * padded_width * conv.c_in;
     let min_tasks = if conv.is_small() { usize::MAX } else { 1 };
     let work = |x: &[F::Number], corner: [usize; 2], cols: usize, y: &mut [f32]| {
-        let bias = &whole_bias;
         let task = Task::<F> {
             conv,
             x,
             packed,
-            bias,
+            last,
             corner,
             cols,
         };
@@ -111,7 +107,7 @@ struct Task<'a, F: Factors> {
     /// The padded image, and what comes after it.
     x: &'a [F::Number],
     packed: &'a [f32],
-    bias: &'a [f32],
+    last: &'a Last,
     /// Row and column of the first output pixel.
     corner: [usize; 2],
     /// Output pixels of a row.
@@ -166,7 +162,7 @@ unsafe fn tile<V: Vector, F: Factors, const M: usize>(
     let run = run_words::<F>(conv);
     let corner = oy * conv.stride * row_len + ox * step;
     let packed = &task.packed[block * kh * run * n..][..kh * run * n];
-    let bias = &task.bias[block * n..][..n];
+    let bias = &task.last.bias[block * n..][..n];
     assert!(task.x.len() >= corner + (kh - 1) * row_len + (M - 1) * step + run * F::PER_WORD);
     // SAFETY: the caller has the instruction set; the slices cut here and the assertion bound all
     // that is read.
@@ -181,8 +177,8 @@ unsafe fn tile<V: Vector, F: Factors, const M: usize>(
         let first = channels.min(V::LANES);
         for (sums, y) in sums.into_iter().zip(y.chunks_exact_mut(conv.c_out)) {
             let (low, high) = y[from..][..channels].split_at_mut(first);
-            sums[0].write_some(low);
-            sums[1].write_some(high);
+            task.last.within(sums[0]).write_some(low);
+            task.last.within(sums[1]).write_some(high);
         }
     }
 }

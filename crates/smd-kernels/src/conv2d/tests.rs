@@ -118,6 +118,11 @@ fn check(conv: &Conv2d, seed: u32) {
         for (i, terms) in terms(conv).into_iter().enumerate() {
             assert_close(&got[i], &want[i], terms, NAMES[i]);
         }
+        let (mut within, range) = (any_numbers(got[0].len()), [-0.25, 0.5]);
+        let Start { x, w, b, .. } = &start;
+        forward_within_at(level, conv, x, w, b, range, &mut within);
+        let clamped: Vec<f32> = got[0].iter().map(|y| y.clamp(range[0], range[1])).collect();
+        assert_eq!(within, clamped, "{level:?}");
     }
     check_bf16(conv, &start, &want);
 }

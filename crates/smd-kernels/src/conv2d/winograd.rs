@@ -14,7 +14,7 @@ mod weight_gradient;
 
 pub(super) use weight_gradient::grad_weight;
 
-use super::{Conv2d, Weights};
+use super::{Conv2d, Last, Weights};
 use crate::memory::with_scratch;
 use crate::product::{Block, Factors, even_blocks, rows_times, with_rows};
 use crate::simd::{self, Kernel, Level, Vector};
@@ -79,20 +79,17 @@ fn share(conv: &Conv2d) -> Share {
     Share { images, rows }
 }
 
-/// `y = conv(x, weights) + bias`; `bias` may be empty.
+/// `y = conv(x, weights)`, and what is done `last`.
 pub(super) fn forward<F: Factors>(
     level: Level,
     conv: &Conv2d,
     x: &[f32],
     weights: &Weights,
-    bias: &[f32],
+    last: &Last,
     y: &mut [f32],
 ) {
     let lanes = level.lanes();
-    let n = 2 * lanes;
     let packed = transform::pack_weights::<F>(level, conv, weights);
-    let mut whole_bias = vec![0.0; conv.c_out.div_ceil(n) * n];
-    whole_bias[..bias.len()].copy_from_slice(bias);
     let (share, [_, width]) = (share(conv), conv.output_size());
     let x_image = conv.size[0] * conv.size[1] * conv.c_in;
     let y_image = conv.output_len() / conv.batch;
@@ -101,7 +98,7 @@ pub(super) fn forward<F: Factors>(
             conv,
             x,
             packed: &packed,
-            bias: &whole_bias,
+            last,
             first_row,
             factors: PhantomData::<F>,
         };
@@ -130,7 +127,7 @@ struct Task<'a, F> {
     x: &'a [f32],
     /// See [`transform::pack_weights`].
     packed: &'a [f32],
-    bias: &'a [f32],
+    last: &'a Last,
     /// The first row of tiles.
     first_row: usize,
     factors: PhantomData<F>,
@@ -203,7 +200,6 @@ impl<F: Factors> Kernel for Tiles<'_, F> {
         for block in 0..conv.c_out.div_ceil(n) {
             let words = task.words();
             let packed = &task.packed[block * PLACES * words * n..][..PLACES * words * n];
-            let bias = &task.bias[block * n..][..n];
             // Place by place, so that the weights of one stay in the first-level cache for all tiles.
             for place in 0..PLACES {
                 let product = Product {
@@ -228,7 +224,7 @@ impl<F: Factors> Kernel for Tiles<'_, F> {
                     channel: block * n,
                 };
                 // SAFETY: the caller has the instruction set; every place has `count` tiles.
-                unsafe { output_tile::<V>(&products[tile * n..], y_place, bias, place) };
+                unsafe { output_tile::<V>(&products[tile * n..], y_place, task.last, place) };
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::noise::NoiseSource;
 use crate::process::{Prediction, Process, per_item};
 use burn::module::{Module, Param};
 use burn::tensor::activation::{sigmoid, softplus};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -69,6 +69,23 @@ impl Gaussian {
             var,
             prediction,
             process,
+        }
+    }
+
+    /// The same means with the variances `x_0_vars` of `x_0` about them, that of step `t` at `t - 1`:
+    /// [`GaussianVar::PerStep`] in closed form. `None` where the network gives variances itself.
+    ///
+    /// # Panics
+    /// If there is not one variance for each step.
+    pub fn calibrated(self, x_0_vars: &[f64]) -> Option<Self> {
+        let per_step = PerStepVars::of(&self.process, x_0_vars, &self.model.devices()[0]);
+        match self.var {
+            GaussianVar::Fixed | GaussianVar::PerStep => Some(Self {
+                per_step: Some(per_step),
+                var: GaussianVar::PerStep,
+                ..self
+            }),
+            GaussianVar::LearnedRange | GaussianVar::LearnedDiagonal => None,
         }
     }
 
@@ -235,6 +252,25 @@ impl PerStepVars {
         }
     }
 
+    /// Those whose variances are `x_0_vars`.
+    fn of(process: &Process, x_0_vars: &[f64], device: &Device) -> Self {
+        assert_eq!(
+            x_0_vars.len(),
+            process.steps(),
+            "one variance for each step"
+        );
+        let raw = (1..).zip(x_0_vars).map(|(t, var)| {
+            let width = 1.0 - process.schedule().alpha_bar(t);
+            // The inverse of `at`: softplus(y + log(1 - exp(-y))) = y.
+            let y = ((var - VAR_FLOOR) / width).max(f64::MIN_POSITIVE);
+            ((y + (-(-y).exp_m1()).ln() + 2.0) / RATE) as f32
+        });
+        let raw = TensorData::new(raw.collect::<Vec<f32>>(), [x_0_vars.len()]);
+        Self {
+            raw: Param::from_tensor(Tensor::from_data(raw, device)),
+        }
+    }
+
     /// The variances, `[B, 1, 1]`.
     pub(super) fn at(&self, process: &Process, t: &[usize]) -> Tensor<3> {
         let raw = self.raw.val();
@@ -255,7 +291,6 @@ mod tests {
     use crate::host;
     use crate::nn::{MlpConfig, NetConfig};
     use crate::noise::Use;
-    use burn::tensor::Device;
 
     fn gaussian(var: GaussianVar) -> Gaussian {
         let mut init = Init::new(5, &Device::default());
@@ -300,6 +335,23 @@ mod tests {
             let range = posterior.var..=process.schedule().beta(t) * (1.0 + 1e-5);
             assert!(range.contains(&step_var), "t = {t}: {step_var}, {range:?}");
         }
+    }
+
+    #[test]
+    fn a_calibrated_step_has_the_variances_that_it_was_given() {
+        let given = [1e-5, 0.02, 0.7, 40.0];
+        let kernel = gaussian(GaussianVar::Fixed).calibrated(&given).unwrap();
+        let x_t = Tensor::<4>::zeros([4, 1, 1, 1], &Device::default());
+        let (_, vars) = kernel.forward_with_var(x_t, &[1, 2, 3, 4], &mut Dropout::off());
+        for (var, given) in host::numbers(vars.unwrap()).into_iter().zip(given) {
+            let off = f64::from(var) / given - 1.0;
+            assert!(off.abs() < 1e-4, "{var} for {given}");
+        }
+        assert!(
+            gaussian(GaussianVar::LearnedRange)
+                .calibrated(&given)
+                .is_none()
+        );
     }
 
     #[test]

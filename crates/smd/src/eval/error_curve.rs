@@ -251,6 +251,18 @@ fn squared_errors(
 }
 
 impl ErrorCurve {
+    /// The mean squared error of a number, `E ||x_0 - x_0_hat||^2 / D`, at every step `1..=T` of the
+    /// training, as measured: the best variance of `x_0` about this denoiser's guesses that is one
+    /// number for each step (Bao et al. 2022). Between two levels its inverse is a line in `g`.
+    pub fn x_0_vars(&self) -> Vec<f64> {
+        let measured = Curve {
+            snr: self.whole.snr.clone(),
+            mmse: self.levels.iter().map(|level| level.mse).collect(),
+        };
+        let var = |t| measured.at(snr(&self.schedule, t)) / self.dim as f64;
+        (1..=self.schedule.steps()).map(var).collect()
+    }
+
     /// What a chain of `steps` Gaussian steps loses, which visits the training's steps as the sampler
     /// does with [`Spacing::Trailing`]; `None` for no steps and for more than those of the training.
     ///
@@ -322,6 +334,9 @@ impl Curve {
 
     /// The error at an SNR from the first to the last.
     fn at(&self, snr: f64) -> f64 {
+        if let [only] = self.mmse[..] {
+            return only;
+        }
         let right = self.snr.partition_point(|&g| g <= snr);
         let right = right.clamp(1, self.snr.len() - 1);
         let (from, to) = (self.snr[right - 1], self.snr[right]);
@@ -458,6 +473,37 @@ mod tests {
     /// Sums over `t >= 2` of `smd theory`'s kind (draws of both densities, no error curve): `tilde beta_t`
     /// with its standard error of about 0.02, `beta_t` and the best number. A training of 1000 steps
     /// visited at 8 has the `alpha_bar` of a cosine schedule of 8 steps.
+    /// Exact levels at few steps, and a line in `1 / error` between the levels of many.
+    #[test]
+    fn the_variances_of_a_gaussian_are_known_at_every_step() {
+        for steps in [1, 8, 1000] {
+            let schedule = schedule(ScheduleKind::Cosine, steps);
+            let mmse = |alpha_bar: f64| {
+                3.0 * (1.0 - alpha_bar) / (1.0 - alpha_bar + 0.25 * alpha_bar) * 0.25
+            };
+            let mut curve = known(schedule.clone(), 3, mmse);
+            curve.levels = measured_steps(&schedule)
+                .into_iter()
+                .map(|t| {
+                    let (snr, mse) = (snr(&schedule, t), mmse(schedule.alpha_bar(t)));
+                    Level {
+                        t,
+                        snr,
+                        mse,
+                        mmse: mse,
+                    }
+                })
+                .collect();
+            for (t, var) in (1..).zip(curve.x_0_vars()) {
+                let exact = mmse(schedule.alpha_bar(t)) / 3.0;
+                assert!(
+                    (var / exact - 1.0).abs() < 1e-9,
+                    "t = {t} of {steps}: {var}, {exact}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn sums_on_the_grid_are_those_of_the_densities() {
         let curve = grid_curve(1000);

@@ -46,6 +46,35 @@ pub(super) fn conv2d<B: Backend>(
     to_nhwc::<B>(result::<B>(y, window))
 }
 
+pub(super) fn conv2d_within<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    window: Window,
+    [least, most]: [f32; 2],
+) -> FloatTensor<B> {
+    let y = conv2d::<B>(x, weight, bias, window);
+    B::float_clamp(y, least.into(), most.into())
+}
+
+pub(super) fn depthwise_within<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    window: Window,
+    [least, most]: [f32; 2],
+) -> FloatTensor<B> {
+    let [kernel, _, channels] = weight.shape().dims();
+    let weight = B::float_permute(weight, &[2, 0, 1]);
+    let weight = B::float_reshape(weight, Shape::new([channels, 1, kernel, kernel]));
+    let options = ConvOptions {
+        groups: channels,
+        ..options(window)
+    };
+    let y = B::conv2d(to_nchw::<B>(x), weight, Some(bias), options);
+    to_nhwc::<B>(B::float_clamp(y, least.into(), most.into()))
+}
+
 /// A factor of a convolution in its precision.
 fn factor<B: Backend>(x: FloatTensor<B>, window: Window) -> FloatTensor<B> {
     match window.precision {

@@ -6,6 +6,7 @@ use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
 use smd_kernels::conv2d::{self, Conv2d};
+use smd_kernels::depthwise::{self, Depthwise};
 use smd_kernels::film::{self, Film};
 use smd_kernels::group_norm::{self, GroupNorm};
 use smd_kernels::hypernet::{self, HyperNet};
@@ -114,6 +115,50 @@ impl FusedOps for Flex {
             conv2d::forward(&conv, numbers(&x), numbers(&weight), numbers(&bias), &mut y)
         });
         tensor(y, Shape::new([conv.batch, height, width, conv.c_out]))
+    }
+
+    fn conv2d_within_nhwc(
+        x: Flexed,
+        weight: Flexed,
+        bias: Flexed,
+        window: Window,
+        range: [f32; 2],
+    ) -> Flexed {
+        let (x, weight, bias) = (in_order(x), in_order(weight), in_order(bias));
+        let conv = conv(&x, &weight, window);
+        let [height, width] = conv.output_size();
+        let mut y = any_numbers(conv.batch * height * width * conv.c_out);
+        let (weight, bias) = (numbers(&weight), numbers(&bias));
+        timed(part(&conv), || {
+            conv2d::forward_within(&conv, numbers(&x), weight, bias, range, &mut y)
+        });
+        tensor(y, Shape::new([conv.batch, height, width, conv.c_out]))
+    }
+
+    fn depthwise_within_nhwc(
+        x: Flexed,
+        weight: Flexed,
+        bias: Flexed,
+        window: Window,
+        range: [f32; 2],
+    ) -> Flexed {
+        let (x, weight, bias) = (in_order(x), in_order(weight), in_order(bias));
+        let [batch, height, width, channels] = x.shape().dims();
+        let conv = Depthwise {
+            batch,
+            size: [height, width],
+            channels,
+            kernel: weight.shape()[0],
+            stride: window.stride,
+            pad: window.pad,
+        };
+        let [height, width] = conv.output_size();
+        let mut y = any_numbers(batch * height * width * channels);
+        let (weight, bias) = (numbers(&weight), numbers(&bias));
+        timed(Part::Convolution, || {
+            depthwise::forward_within(&conv, numbers(&x), weight, bias, range, &mut y)
+        });
+        tensor(y, Shape::new([batch, height, width, channels]))
     }
 
     fn group_norm_nhwc(x: Flexed, scale: Flexed, shift: Flexed, norm: Norm) -> Flexed {

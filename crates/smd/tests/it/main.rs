@@ -1,4 +1,4 @@
-//! Tests across the library: parity with other programs, import, verification.
+//! Tests across the library: parity with other programs, import, measures, verification.
 
 mod close;
 #[cfg(any(
@@ -9,7 +9,9 @@ mod close;
     feature = "wgpu"
 ))]
 mod device;
+mod extractors;
 mod import;
+mod metrics;
 mod parity;
 mod verify;
 

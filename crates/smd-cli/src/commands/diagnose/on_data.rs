@@ -1,28 +1,19 @@
 //! What Gaussian steps lose on any data, from a model's errors over noise levels.
 
+use super::curve::{self, UNSEEN};
 use super::{memory, steps};
-use crate::progress::Progress;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use smd::data::{Examples, Order};
 use smd::denoise::{Denoise, Denoiser};
 use smd::denoising_error::Estimate;
-use smd::eval::error_curve::{CurveOptions, ErrorCurve, GaussianLoss, error_curve, measured_steps};
+use smd::eval::error_curve::{ErrorCurve, GaussianLoss};
 use smd::eval::memory::Memory;
 use smd::process::StepVar;
 use std::io::{self, Write};
 
 /// Steps of the chains.
 const CHAINS: [usize; 5] = [3, 5, 10, 20, 50];
-
-/// Draws of `x_0`, for a kernel that draws.
-const DRAWS: usize = 8;
-
-/// Numbers of all examples of a pass, about.
-const NUMBERS: usize = 1 << 16;
-
-/// Where endless draws start: far behind those of any training.
-const UNSEEN: u64 = 1 << 40;
 
 /// A smaller share of what the steps have to say is not what holds a chain back.
 const SMALL_SHARE: f64 = 0.05;
@@ -44,44 +35,17 @@ pub(super) fn run(
     json: bool,
     device: &Device,
 ) -> anyhow::Result<()> {
-    let count = examples.len().map_or(count, |len| len.min(count));
-    anyhow::ensure!(count >= 2, "too few examples, {count}; two are the least");
     let training = denoiser.process().steps();
     anyhow::ensure!(
         training >= CHAINS[0],
         "the model was trained with {training} steps, and the shortest chain here has {}",
         CHAINS[0]
     );
-    let shape = examples.shape();
-    let options = CurveOptions {
-        examples: count,
-        batch: (NUMBERS / shape.iter().product::<usize>()).clamp(1, 4096),
-        draws: if matches!(denoiser, Denoiser::Gaussian(_)) {
-            1
-        } else {
-            DRAWS
-        },
-        clip: shape[..2] != [1, 1],
-        seed,
-    };
+    let options = curve::options(denoiser, examples, count, seed)?;
+    let curve = curve::measure(denoiser, examples, &options, device)?;
+    let (count, levels) = (options.examples, curve.levels.len());
     let mut order = Order::new(seed, examples.len().unwrap_or(1));
     let first = examples.len().map_or(UNSEEN, |_| 0);
-    let levels = measured_steps(denoiser.process().schedule()).len();
-    let progress = Progress::steps("error curve", (count * levels) as u64);
-    let curve = error_curve(
-        denoiser,
-        |range| {
-            let positions = range.start + first..range.end + first;
-            examples.batch(positions, &mut order, seed, false, device)
-        },
-        &options,
-        |done| progress.step(done as u64, ""),
-    );
-    progress.finish();
-    anyhow::ensure!(
-        curve.levels.iter().all(|level| level.mse.is_finite()),
-        "the model gave a number that is not finite; its training has diverged"
-    );
     let x_0 = examples.batch(
         first..first + count.min(SHOWN) as u64,
         &mut order,

@@ -9,7 +9,7 @@
 
 use super::PLACES;
 use crate::bf16;
-use crate::conv2d::{Conv2d, Weights};
+use crate::conv2d::{Conv2d, Last, Weights};
 use crate::product::{Factors, Whole};
 use crate::simd::{Level, Vector, compiled_for_each_level};
 use rayon::prelude::*;
@@ -186,18 +186,14 @@ pub(super) struct OutputPlace<'a> {
     pub channel: usize,
 }
 
-/// `A^T m A + bias` of two vectors of channels; place `p` is read from `m[p * place..]`. Writes what
+/// `A^T m A`, and what is done `last`, of two vectors of channels; place `p` is read from `m[p * place..]`. Writes what
 /// lies inside the image.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn output_tile<V: Vector>(
-    m: &[f32],
-    place: usize,
-    bias: &[f32],
-    to: OutputPlace,
-) {
+pub(super) unsafe fn output_tile<V: Vector>(m: &[f32], place: usize, last: &Last, to: OutputPlace) {
+    let bias = &last.bias[to.channel..];
     assert!(m.len() >= 15 * place + 2 * V::LANES && bias.len() >= 2 * V::LANES);
     let rows = to.y.len() / (to.width * to.channels);
     for half in 0..2 {
@@ -222,7 +218,8 @@ pub(super) unsafe fn output_tile<V: Vector>(
                     let (row, col) = (to.row + dy, to.col + dx);
                     if row < rows && col < to.width {
                         let at = (row * to.width + col) * to.channels + channel;
-                        y.add(bias).write_some(&mut to.y[at..at + lanes]);
+                        last.within(y.add(bias))
+                            .write_some(&mut to.y[at..at + lanes]);
                     }
                 }
             }
