@@ -4,6 +4,7 @@ pub mod bench;
 pub mod calibrate;
 mod config_source;
 pub mod diagnose;
+pub mod eval;
 pub mod import;
 pub mod info;
 pub mod quickstart;

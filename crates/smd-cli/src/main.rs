@@ -49,6 +49,7 @@ enum Command {
     Theory(commands::theory::TheoryArgs),
     Diagnose(commands::diagnose::DiagnoseArgs),
     Calibrate(commands::calibrate::CalibrateArgs),
+    Eval(Box<commands::eval::EvalArgs>),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Theory(args) => commands::theory::run(args, &device)?,
         Command::Diagnose(args) => commands::diagnose::run(args, &device)?,
         Command::Calibrate(args) => commands::calibrate::run(args, &device)?,
+        Command::Eval(args) => commands::eval::run(*args, &device)?,
         Command::Bench(args) => commands::bench::run(args, cli.device, &device)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //! A message names the place, what was found and what was expected, and the fix where there is one.
 //! The text of the source error is not repeated: a caller prints the whole chain.
 
+use crate::npz::NpzError;
 use std::path::PathBuf;
 
 /// Why a set of examples could not be read.
@@ -587,6 +588,12 @@ pub enum EvalError {
         /// Numbers of the covariance.
         sigma: usize,
     },
+    /// Statistics of another tool were to be merged.
+    #[error("these statistics do not say of how many images they are, so they cannot be merged")]
+    NoCount,
+    /// Parts of different sets.
+    #[error("the parts are not of one extractor, or some lack their rows: make all of them alike")]
+    OtherExtractor,
     /// The eigenvalues of a covariance were not found.
     #[error(
         "a covariance of {dim} features has no eigenvalues: are its numbers of a sensible size?"
@@ -594,6 +601,53 @@ pub enum EvalError {
     Eigenvalues {
         /// Features.
         dim: usize,
+    },
+}
+
+/// Why a file of features was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeatureFileError {
+    /// Its arrays cannot be read.
+    #[error(transparent)]
+    Npz(#[from] NpzError),
+    /// Its numbers are of no use.
+    #[error("{} cannot be used", .path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: EvalError,
+    },
+    /// `manifest.json` is not ours.
+    #[error("{}: manifest.json is not that of a file of features", .path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// There is no mean or no covariance.
+    #[error(
+        "{} has no mu and sigma: make it with `smd eval features DATA --out FILE.npz` or pytorch-fid \
+         --save-stats",
+        .path.display()
+    )]
+    NoStatistics {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A table of another shape.
+    #[error("{}: the array {name} has shape {found:?}, expected [images, features]", .path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The array.
+        name: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
     },
 }
 

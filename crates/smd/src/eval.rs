@@ -3,6 +3,8 @@
 //! - [`modes`]: against a mixture that is known: are all modes there, as sharp as they should be?
 //! - [`error_curve`]: what Gaussian steps lose on any data, from a denoiser's errors over noise levels
 //! - [`extractor`]: the networks that make features of images
+//! - [`feature_set`]: the features of a set in one file, [`provenance`]: where they are from
+//! - [`evaluate`]: every measure that two such sets allow, as a result that can be defended
 //! - [`features`], [`statistics`]: what an extractor says of images, and the moments of it
 //! - [`frechet`], [`kid`]: the distance between the features of two sets
 //! - [`fid_infinity`]: the Frechet distance of infinitely many samples
@@ -14,7 +16,9 @@
 //! - [`sliced_wasserstein`]: the distance between two sets of samples
 
 pub mod error_curve;
+pub mod evaluate;
 pub mod extractor;
+pub mod feature_set;
 pub mod features;
 pub mod fid_infinity;
 pub mod frechet;
@@ -26,6 +30,7 @@ pub mod memory;
 pub mod modes;
 pub mod neighbours;
 mod products;
+pub mod provenance;
 pub mod sliced_wasserstein;
 pub mod statistics;
 mod subsets;

@@ -27,6 +27,7 @@ pub mod host;
 pub mod import;
 pub mod nn;
 pub mod noise;
+pub mod npz;
 pub mod objective;
 pub mod ops;
 pub mod process;

@@ -27,24 +27,11 @@ pub struct SampleArgs {
     /// Seeds, one image each.
     #[arg(long, value_name = "FIRST-LAST", default_value = "0-63")]
     seeds: SeedRange,
-    /// Steps of the chain, at most those of the training. Default: as in the config.
-    #[arg(long, value_name = "N")]
-    steps: Option<NonZeroUsize>,
-    /// Default: as in the config.
-    #[arg(long, value_name = "SAMPLER")]
-    sampler: Option<Sampler>,
-    /// Share of the ancestral noise that ddim adds, from 0 to 1. Default: as in the config, 0.
-    #[arg(long, value_name = "ETA")]
-    ddim_eta: Option<f64>,
+    #[command(flatten)]
+    chain: ChainArgs,
     /// Draw the latent, or take the likeliest one, argmax_z p(z | x_t): for kernel.late.flow.
     #[arg(long, value_name = "LATENT", default_value = "draw")]
     latent: Latent,
-    /// Which steps of the training a shorter chain visits. Default: as in the config.
-    #[arg(long, value_name = "SPACING")]
-    spacing: Option<SpacingName>,
-    /// Average of the weights by its decay, e.g. 0.9999, or none. Default: the config's last one.
-    #[arg(long, value_name = "NAME")]
-    ema: Option<String>,
     /// Images in one pass; changes speed and memory, never the result.
     #[arg(long, value_name = "N", default_value = "16")]
     batch: NonZeroUsize,
@@ -58,6 +45,26 @@ pub struct SampleArgs {
     /// samples.npz).
     #[arg(long)]
     overwrite: bool,
+}
+
+/// The chain, and the weights that run it.
+#[derive(Debug, Default, clap::Args)]
+pub struct ChainArgs {
+    /// Steps of the chain, at most those of the training. Default: as in the config.
+    #[arg(long, value_name = "N")]
+    steps: Option<NonZeroUsize>,
+    /// Default: as in the config.
+    #[arg(long, value_name = "SAMPLER")]
+    sampler: Option<Sampler>,
+    /// Share of the ancestral noise that ddim adds, from 0 to 1. Default: as in the config, 0.
+    #[arg(long, value_name = "ETA")]
+    ddim_eta: Option<f64>,
+    /// Which steps of the training a shorter chain visits. Default: as in the config.
+    #[arg(long, value_name = "SPACING")]
+    spacing: Option<SpacingName>,
+    /// Average of the weights by its decay, e.g. 0.9999, or none. Default: the config's last one.
+    #[arg(long, value_name = "NAME")]
+    ema: Option<String>,
 }
 
 /// Most images of grid.png: more are no picture to look at.
@@ -84,7 +91,7 @@ enum SpacingName {
 
 /// `FIRST-LAST`, both included, or one seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct SeedRange(RangeInclusive<u64>);
+pub struct SeedRange(pub RangeInclusive<u64>);
 
 impl FromStr for SeedRange {
     type Err = String;
@@ -112,9 +119,8 @@ impl FromStr for SeedRange {
 pub fn run(args: SampleArgs, device: &Device) -> anyhow::Result<()> {
     // Everything that can fail cheaply, before the model is loaded.
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let config = chain(&args, &checkpoint.config().sample)?;
-    config.validate(checkpoint.config().schedule.steps)?;
-    let weights = args.ema.as_deref().map_or(Weights::Best, Weights::from);
+    let config = args.chain.config(&checkpoint)?;
+    let weights = args.chain.weights();
     let average = checkpoint.average(&weights)?;
     output::create_out_dir(&args.out, args.overwrite)?;
     let model = checkpoint.denoiser(&weights, device)?;
@@ -221,33 +227,41 @@ fn sampler_name(config: &SampleConfig) -> String {
     }
 }
 
-/// The chain of the config with what the command line says.
-fn chain(args: &SampleArgs, config: &SampleConfig) -> anyhow::Result<SampleConfig> {
-    let mut chain = config.clone();
-    if let Some(steps) = args.steps {
-        chain.steps = steps.get();
+impl ChainArgs {
+    /// Which weights.
+    pub fn weights(&self) -> Weights {
+        self.ema.as_deref().map_or(Weights::Best, Weights::from)
     }
-    if let Some(sampler) = args.sampler {
-        chain.sampler = match sampler {
-            Sampler::Ancestral => SamplerKind::Ancestral,
-            Sampler::Ddim => SamplerKind::Ddim,
-        };
+
+    /// The chain of the checkpoint's config with what the command line says.
+    pub fn config(&self, checkpoint: &Checkpoint) -> anyhow::Result<SampleConfig> {
+        let mut chain = checkpoint.config().sample.clone();
+        if let Some(steps) = self.steps {
+            chain.steps = steps.get();
+        }
+        if let Some(sampler) = self.sampler {
+            chain.sampler = match sampler {
+                Sampler::Ancestral => SamplerKind::Ancestral,
+                Sampler::Ddim => SamplerKind::Ddim,
+            };
+        }
+        if let Some(spacing) = self.spacing {
+            chain.spacing = match spacing {
+                SpacingName::Uniform => Spacing::Uniform,
+                SpacingName::Quad => Spacing::Quad,
+                SpacingName::Trailing => Spacing::Trailing,
+            };
+        }
+        if let Some(ddim_eta) = self.ddim_eta {
+            anyhow::ensure!(
+                chain.sampler == SamplerKind::Ddim,
+                "--ddim-eta belongs to --sampler ddim; the sampler here is ancestral"
+            );
+            chain.ddim_eta = ddim_eta;
+        }
+        chain.validate(checkpoint.config().schedule.steps)?;
+        Ok(chain)
     }
-    if let Some(spacing) = args.spacing {
-        chain.spacing = match spacing {
-            SpacingName::Uniform => Spacing::Uniform,
-            SpacingName::Quad => Spacing::Quad,
-            SpacingName::Trailing => Spacing::Trailing,
-        };
-    }
-    if let Some(ddim_eta) = args.ddim_eta {
-        anyhow::ensure!(
-            chain.sampler == SamplerKind::Ddim,
-            "--ddim-eta belongs to --sampler ddim; the sampler here is ancestral"
-        );
-        chain.ddim_eta = ddim_eta;
-    }
-    Ok(chain)
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 mod bad_input;
 mod bench;
 mod diagnose;
+mod eval;
+#[path = "../../../smd/tests/it/formula.rs"]
+#[allow(
+    dead_code,
+    reason = "the networks of the library's own tests are there too"
+)]
+mod formula;
 mod resume;
 mod sample;
 mod theory;

@@ -66,13 +66,15 @@ impl Examples {
     /// endless draws, which a config holds.
     pub fn identity(&self) -> Option<String> {
         match self {
-            Self::Images(images) => Some(format!(
-                "{} images (crc32c {:08x})",
-                images.len(),
-                crc32c::crc32c(&images.bytes)
-            )),
+            Self::Images(images) => Some(Self::identity_of(images)),
             Self::Mixture(_) => None,
         }
+    }
+
+    /// [`identity`](Self::identity) of some images.
+    pub fn identity_of(images: &Images) -> String {
+        let crc = crc32c::crc32c(&images.bytes);
+        format!("{} images (crc32c {crc:08x})", images.len())
     }
 
     /// How many different examples there are; `None` for endless draws.

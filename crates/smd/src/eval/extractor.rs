@@ -14,18 +14,44 @@ pub use inception::{Answers, Inception, SIDE as INCEPTION_SIDE};
 pub use prepare::Preparation;
 
 use super::features::Features;
+use super::provenance::ExtractorId;
 use crate::error::{EvalError, ImportError};
 use crate::host;
 use crate::import::TensorFile;
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io;
 use std::path::Path;
+
+/// SHA-256 of the published weights, or how it begins where the name of their file says only that.
+const PUBLISHED: [(&str, &str); 3] = [
+    ("inception-2015-12-05", "6726825d"),
+    ("efficientnet-lite0", "57934424"),
+    // The same numbers as safetensors.
+    (
+        "efficientnet-lite0",
+        "bbe923198d2c84a7fd0938c400eaa78ebe861b832d9cd885e3afc731264cb798",
+    ),
+];
+
+/// SHA-256 of a file, in hexadecimal digits.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
+}
 
 /// A network, and how pictures come to it.
 #[derive(Debug)]
 pub struct Extractor {
     network: Network,
     preparation: Preparation,
+    id: ExtractorId,
     device: Device,
 }
 
@@ -73,6 +99,14 @@ impl Extractor {
         device: &Device,
     ) -> Result<Self, ImportError> {
         let file = TensorFile::open(weights)?;
+        let weights_sha256 = sha256(weights).map_err(|source| ImportError::Read {
+            path: weights.to_owned(),
+            source,
+        })?;
+        let name = preparation.network();
+        let published = PUBLISHED
+            .iter()
+            .any(|(network, digest)| *network == name && weights_sha256.starts_with(digest));
         let network = match preparation {
             Preparation::Lite0 => {
                 Network::EfficientNetLite0(EfficientNetLite0::read(&file, device)?)
@@ -82,21 +116,19 @@ impl Extractor {
         Ok(Self {
             network,
             preparation,
+            id: ExtractorId {
+                network: name.into(),
+                preparation: preparation.name().into(),
+                weights_sha256,
+                published,
+            },
             device: device.clone(),
         })
     }
 
-    /// What its Frechet distance is called.
-    pub fn distance_name(&self) -> &'static str {
-        match self.network {
-            Network::Inception(_) => "FID",
-            Network::EfficientNetLite0(_) => "FD-EffNetLite0",
-        }
-    }
-
-    /// How pictures come to it.
-    pub fn preparation(&self) -> Preparation {
-        self.preparation
+    /// What has to agree before two distances may be compared.
+    pub fn id(&self) -> &ExtractorId {
+        &self.id
     }
 
     fn side(&self) -> usize {

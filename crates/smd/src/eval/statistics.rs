@@ -49,6 +49,23 @@ impl Moments {
         moments
     }
 
+    /// Those of rows that are gone.
+    ///
+    /// # Errors
+    /// Statistics that do not say of how many rows they are.
+    pub fn from_statistics(statistics: &Statistics) -> Result<Self, EvalError> {
+        let count = statistics.count.ok_or(EvalError::NoCount)?;
+        let (dim, mu, n) = (statistics.dim(), &statistics.mu, count as f64);
+        let outer =
+            |i: usize, j: usize| statistics.sigma[i * dim + j] * (n - 1.0) + n * mu[i] * mu[j];
+        Ok(Self {
+            dim,
+            count,
+            sum: mu.iter().map(|mu| mu * n).collect(),
+            outer: (0..dim * dim).map(|at| outer(at / dim, at % dim)).collect(),
+        })
+    }
+
     /// Adds rows.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ mod close;
 ))]
 mod device;
 mod extractors;
+mod formula;
 mod import;
 mod metrics;
 mod parity;

