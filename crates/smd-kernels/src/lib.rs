@@ -11,6 +11,7 @@
 //! - [`hypernet`]: the hypernetwork of the paper in one pass;
 //! - [`peak`]: what the machine could do at most, to hold the kernels against;
 //! - [`pixels`]: nearest-neighbour up-sampling and pixel unshuffle;
+//! - [`pool`]: the largest or the mean of windows;
 //! - [`rms_norm`]: root-mean-square normalisation of rows of channels;
 //! - [`silu`]: element-wise; [`memory`]: results without clearing memory first.
 //!
@@ -31,6 +32,7 @@ pub mod linear_attention;
 pub mod memory;
 pub mod peak;
 pub mod pixels;
+pub mod pool;
 mod product;
 pub mod rms_norm;
 mod rows;

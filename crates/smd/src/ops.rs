@@ -57,6 +57,28 @@ impl Window {
     }
 }
 
+/// A pooling of square windows; places outside of the image are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// What is taken of a window.
+    pub pooling: Pooling,
+    /// Side of the window.
+    pub kernel: usize,
+    /// Pixels between windows.
+    pub stride: usize,
+    /// Places around the image that a window may reach.
+    pub pad: usize,
+}
+
+/// What is taken of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The largest.
+    Max,
+    /// The mean.
+    Mean,
+}
+
 /// What a group normalisation needs to know besides its tensors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norm {
@@ -123,6 +145,11 @@ pub trait FusedOps: Backend {
         range: [f32; 2],
     ) -> FloatTensor<Self> {
         composed::depthwise_within::<Self>(x, weight, bias, window, range)
+    }
+
+    /// See [`pool`].
+    fn pool_nhwc(x: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self> {
+        composed::pool::<Self>(x, pool)
     }
 
     /// See [`group_norm`].
@@ -357,6 +384,15 @@ pub fn depthwise_within(
     Tensor::from_dispatch(Dispatch::depthwise_within_nhwc(
         x, weight, bias, window, range,
     ))
+}
+
+/// The largest or the mean of square windows.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`
+/// - returns: `[B, H', W', C]`
+pub fn pool(x: Tensor<4>, pool: Pool) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::pool_nhwc(x.into_dispatch(), pool))
 }
 
 /// Group normalisation, then `* scale + shift` per image and channel, then SiLU if asked for.

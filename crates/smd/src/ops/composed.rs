@@ -12,7 +12,7 @@ pub(super) use hypernet::{hypernet, hypernet_backward};
 pub(super) use pixels::{pixel_unshuffle, pixel_unshuffle_backward, upsample, upsample_backward};
 pub(super) use rows::{rms_norm, rms_norm_backward};
 
-use super::{Norm, Precision, Window};
+use super::{Norm, Pool, Pooling, Precision, Window};
 use burn::backend::ops::ConvOptions;
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{FloatDType, Shape, Slice};
@@ -73,6 +73,16 @@ pub(super) fn depthwise_within<B: Backend>(
     };
     let y = B::conv2d(to_nchw::<B>(x), weight, Some(bias), options);
     to_nhwc::<B>(B::float_clamp(y, least.into(), most.into()))
+}
+
+pub(super) fn pool<B: Backend>(x: FloatTensor<B>, pool: Pool) -> FloatTensor<B> {
+    let (x, kernel) = (to_nchw::<B>(x), [pool.kernel; 2]);
+    let (stride, pad) = ([pool.stride; 2], [pool.pad; 2]);
+    let y = match pool.pooling {
+        Pooling::Max => B::max_pool2d(x, kernel, stride, pad, [1, 1], false),
+        Pooling::Mean => B::avg_pool2d(x, kernel, stride, pad, false, false),
+    };
+    to_nhwc::<B>(y)
 }
 
 /// A factor of a convolution in its precision.

@@ -1,7 +1,7 @@
 //! The bodies for the CPU: `smd-kernels` on the tensors' own memory.
 
 use super::parts::{Part, timed};
-use super::{FusedGradients, FusedOps, HyperLayers, Norm, Precision, Window};
+use super::{FusedGradients, FusedOps, HyperLayers, Norm, Pool, Pooling, Precision, Window};
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 use smd_kernels::attention::{self, Attention};
@@ -13,7 +13,7 @@ use smd_kernels::hypernet::{self, HyperNet};
 use smd_kernels::linear_attention;
 use smd_kernels::memory::any_numbers;
 use smd_kernels::pixels::{self, Grid};
-use smd_kernels::{rms_norm, silu};
+use smd_kernels::{pool, rms_norm, silu};
 
 type Flexed = FloatTensor<Flex>;
 
@@ -158,6 +158,27 @@ impl FusedOps for Flex {
         timed(Part::Convolution, || {
             depthwise::forward_within(&conv, numbers(&x), weight, bias, range, &mut y)
         });
+        tensor(y, Shape::new([batch, height, width, channels]))
+    }
+
+    fn pool_nhwc(x: Flexed, pool: Pool) -> Flexed {
+        let x = in_order(x);
+        let [batch, height, width, channels] = x.shape().dims();
+        let pool = pool::Pool {
+            batch,
+            size: [height, width],
+            channels,
+            kernel: pool.kernel,
+            stride: pool.stride,
+            pad: pool.pad,
+            pooling: match pool.pooling {
+                Pooling::Max => pool::Pooling::Max,
+                Pooling::Mean => pool::Pooling::Mean,
+            },
+        };
+        let [height, width] = pool.output_size();
+        let mut y = any_numbers(batch * height * width * channels);
+        pool::forward(&pool, numbers(&x), &mut y);
         tensor(y, Shape::new([batch, height, width, channels]))
     }
 

@@ -5,8 +5,8 @@
 //! the one that `BURN_DEVICE` names (`docs/checks.md`).
 
 use super::*;
-use burn::tensor::module::conv2d as burn_conv2d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::module::{avg_pool2d, conv2d as burn_conv2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Distribution, Gradients, activation};
 
 /// The same random numbers on the device under test and on the CPU, each a leaf of its own graph.
@@ -108,6 +108,69 @@ fn conv2d_equals_its_composition() {
         let theirs = burn_conv2d(nchw, w.theirs.clone(), Some(b.theirs.clone()), options);
         let ours = conv2d(x.ours.clone(), w.ours.clone(), b.ours.clone(), window);
         assert_same(ours, theirs.permute([0, 2, 3, 1]), &[&x, &w, &b]);
+    }
+}
+
+/// The operations of networks that are only run, on even and odd sizes.
+#[test]
+fn forward_operations_equal_their_compositions() {
+    let window = Window {
+        stride: 2,
+        pad: [0, 1, 1, 0],
+        ..Window::same(3)
+    };
+    let options = |groups| ConvOptions::new_with_padding([2; 2], [(0, 1), (1, 0)], [1; 2], groups);
+    let numbers = |t: Tensor<4>| crate::host::numbers(t);
+    let [x, w, b] = [[2, 9, 8, 5], [7, 5, 3, 3], [1, 1, 1, 7]].map(random::<4>);
+    let b = [&b.ours, &b.theirs].map(|b| b.clone().reshape([7]));
+    let nchw = |x: &Leaf<4>| x.theirs.clone().permute([0, 3, 1, 2]);
+    let nhwc = |y: Tensor<4>| numbers(y.permute([0, 2, 3, 1]));
+    let [ours_b, theirs_b] = b;
+    let ours = conv2d_within(x.ours.clone(), w.ours.clone(), ours_b, window, [0.0, 1.0]);
+    let theirs = burn_conv2d(nchw(&x), w.theirs.clone(), Some(theirs_b), options(1));
+    close(
+        &numbers(ours),
+        &nhwc(theirs.clamp(0.0, 1.0)),
+        "conv2d_within",
+    );
+
+    let (w, b) = (random([3, 3, 5]), random([5]));
+    let ours = depthwise_within(x.ours.clone(), w.ours, b.ours, window, [-1.0, 2.0]);
+    let w = w.theirs.permute([2, 0, 1]).reshape([5, 1, 3, 3]);
+    let theirs = burn_conv2d(nchw(&x), w, Some(b.theirs), options(5));
+    close(
+        &numbers(ours),
+        &nhwc(theirs.clamp(-1.0, 2.0)),
+        "depthwise_within",
+    );
+
+    for (pooling, stride, pad) in [
+        (Pooling::Max, 2, 0),
+        (Pooling::Max, 1, 1),
+        (Pooling::Mean, 1, 1),
+    ] {
+        let kernel = 3;
+        let ours = pool(
+            x.ours.clone(),
+            Pool {
+                pooling,
+                kernel,
+                stride,
+                pad,
+            },
+        );
+        let theirs = match pooling {
+            Pooling::Max => {
+                let options = MaxPoolOptions::new([3; 2]).with_stride([stride; 2]);
+                max_pool2d(nchw(&x), options.with_padding([pad; 2]))
+            }
+            Pooling::Mean => {
+                let options = AvgPoolOptions::new([3; 2]).with_stride([stride; 2]);
+                let options = options.with_padding([pad; 2]);
+                avg_pool2d(nchw(&x), options.with_count_include_pad(false))
+            }
+        };
+        close(&numbers(ours), &nhwc(theirs), &format!("{pooling:?}"));
     }
 }
 

@@ -138,7 +138,12 @@ impl SetArgs {
 
     fn images(&self) -> anyhow::Result<Images> {
         if self.path().extension().is_some_and(|end| end == "npz") {
-            return images_of_npz(self.path());
+            let mut images = images_of_npz(self.path())?;
+            let len = images.shape().iter().product::<usize>();
+            images
+                .bytes
+                .truncate(self.limit.unwrap_or(usize::MAX).saturating_mul(len));
+            return Ok(images);
         }
         let options = ReadOptions {
             size: self.size,

@@ -5,9 +5,7 @@
 use super::folded::{Folded, Pad, RELU, Shape, numbers};
 use crate::error::ImportError;
 use crate::import::TensorFile;
-use crate::ops::{self, Precision, Window};
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use crate::ops::{self, Pooling, Precision, Window};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Height and width of its input.
@@ -173,19 +171,18 @@ impl Branch {
 }
 
 fn pool(kind: Pool, x: Tensor<4>) -> Tensor<4> {
-    let x = x.permute([0, 3, 1, 2]);
-    let largest = MaxPoolOptions::new([3, 3]);
-    let y = match kind {
-        Pool::Mean => {
-            let mean = AvgPoolOptions::new([3, 3])
-                .with_stride([1, 1])
-                .with_padding([1, 1]);
-            avg_pool2d(x, mean.with_count_include_pad(false))
-        }
-        Pool::Max => max_pool2d(x, largest.with_stride([1, 1]).with_padding([1, 1])),
-        Pool::MaxStride2 => max_pool2d(x, largest.with_stride([2, 2])),
+    let (pooling, stride, pad) = match kind {
+        Pool::Mean => (Pooling::Mean, 1, 1),
+        Pool::Max => (Pooling::Max, 1, 1),
+        Pool::MaxStride2 => (Pooling::Max, 2, 0),
     };
-    y.permute([0, 2, 3, 1])
+    let pool = ops::Pool {
+        pooling,
+        kernel: 3,
+        stride,
+        pad,
+    };
+    ops::pool(x, pool)
 }
 
 /// Reads layers by their names.
