@@ -1,6 +1,7 @@
 //! Where images come from: one file a format, all to the same bytes.
 //!
-//! - [`open`] recognises what a path holds: a folder of pictures, CIFAR-10's binaries, IDX files.
+//! - [`open`] recognises what a path holds: a folder or an archive of pictures, CIFAR-10's binaries,
+//!   IDX files.
 //! - [`Images`] is the set in memory, and the only place that maps bytes to `[-1, 1]`.
 //! - [`resample`]: resizing with the bytes of Pillow.
 //! - [`Order`] says which example a position of training means, [`flip`] whether it is mirrored.
@@ -8,6 +9,7 @@
 //! A set is held in memory as bytes, one for each number: 50,000 images of CIFAR-10 are 154 MB,
 //! 70,000 of 256x256 in colour are 13.8 GB. `data.size` and `data.limit` make it smaller.
 
+mod archive;
 mod cifar10;
 mod decode;
 mod examples;
@@ -15,6 +17,7 @@ mod fit;
 mod folder;
 mod idx;
 mod order;
+mod pictures;
 pub mod resample;
 
 use std::path::{Path, PathBuf};
@@ -175,8 +178,9 @@ fn write_pixels(bytes: &[u8], out: &mut [f32]) {
 ///
 /// A folder is CIFAR-10 if it holds `data_batch_*.bin` (all of them: the 50,000 of the train split;
 /// without them, `test_batch.bin`), an IDX set if it holds a `*idx3-ubyte` or `*idx3-ubyte.gz`
-/// (`train-images` before any other), and else a tree of PNG, JPEG, WebP, TIFF and BMP files. A file
-/// is CIFAR-10 if its name ends in `.bin`, and else IDX, plain or gzip.
+/// (`train-images` before any other), shards if it holds `*.tar`, and else a tree of PNG, JPEG, WebP,
+/// TIFF and BMP files. A file is CIFAR-10 if its name ends in `.bin`, an archive of pictures if in `.zip` or
+/// `.tar`, and else IDX, plain or gzip.
 ///
 /// # Errors
 /// The first thing wrong, in path order; never an empty set.
@@ -192,6 +196,13 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Images, DataError> {
             Some(end) if end.eq_ignore_ascii_case("bin") => {
                 cifar10::read(&[path.to_owned()], options)
             }
+            Some(end) if end.eq_ignore_ascii_case("zip") => {
+                pictures::read(&archive::Zip::open(path)?, options)
+            }
+            Some(end) if end.eq_ignore_ascii_case("tar") => {
+                let tars = archive::Tars::open(path, &[path.to_owned()])?;
+                pictures::read(&tars, options)
+            }
             _ => idx::read(path, options),
         };
     }
@@ -204,6 +215,15 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Images, DataError> {
     if let Some(files) = cifar10::choose(&names) {
         let files: Vec<PathBuf> = files.iter().map(|name| path.join(name)).collect();
         return cifar10::read(&files, options);
+    }
+    let mut tars: Vec<PathBuf> = names
+        .iter()
+        .filter(|name| name.ends_with(".tar"))
+        .map(|name| path.join(name))
+        .collect();
+    if !tars.is_empty() {
+        tars.sort_unstable();
+        return pictures::read(&archive::Tars::open(path, &tars)?, options);
     }
     match idx::choose(&names) {
         Some(name) => idx::read(&path.join(name), options),

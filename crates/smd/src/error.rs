@@ -34,7 +34,8 @@ pub enum DataError {
     /// A folder holds nothing that can be read.
     #[error(
         "{} holds no images: files ending in {extensions} are read, in sub-folders too, hidden \
-         ones are not; so are CIFAR-10's data_batch_*.bin and IDX files (*idx3-ubyte, *.gz)",
+         ones are not; so are such files in a .zip or in .tar files, CIFAR-10's data_batch_*.bin and IDX \
+         files (*idx3-ubyte, *.gz)",
         .path.display()
     )]
     NoImages {
@@ -42,6 +43,16 @@ pub enum DataError {
         path: PathBuf,
         /// The endings that are read.
         extensions: String,
+    },
+
+    /// An archive, or an entry of one, cannot be read.
+    #[error("{} is damaged or cut short; copy or make it again", .path.display())]
+    Archive {
+        /// The archive, or the archive and the entry.
+        path: PathBuf,
+        /// What its reader said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A file is not an image, or is damaged.

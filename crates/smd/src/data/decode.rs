@@ -25,20 +25,15 @@ use crate::error::DataError;
 /// Largest decoded picture, in bytes: a small file can announce any size.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
 
-/// Decodes one file.
+/// Decodes one file's bytes; `path` names it.
 ///
 /// # Errors
-/// [`DataError::Read`], or [`DataError::Decode`] for a file that is no picture, is damaged or cut
+/// [`DataError::Decode`] for a file that is no picture, is damaged or cut
 /// short, or would decode to more than 1 GiB.
-pub(super) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
-    let read = |source| DataError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = std::fs::read(path).map_err(read)?;
-    let image = match image::guess_format(&bytes).or_else(|_| ImageFormat::from_path(path)) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg(&bytes),
-        Ok(format) => decode_other(&bytes, format),
+pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
+    let image = match image::guess_format(bytes).or_else(|_| ImageFormat::from_path(path)) {
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes),
+        Ok(format) => decode_other(bytes, format),
         Err(source) => Err(source),
     };
     image.map_err(|source| DataError::Decode {
@@ -150,10 +145,7 @@ mod tests {
     }
 
     fn decode_bytes(name: &str, bytes: &[u8]) -> Result<DynamicImage, DataError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        decode(&path)
+        decode(Path::new(name), bytes)
     }
 
     const FORMATS: [(&str, ImageFormat); 5] = [

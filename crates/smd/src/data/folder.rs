@@ -1,81 +1,44 @@
-//! A folder of pictures, with its sub-folders, as one set in the order of the paths.
+//! A folder of pictures, with its sub-folders.
 //!
-//! Files with other endings and hidden ones (`.name`) are passed over; links are followed. Pictures
-//! are decoded on all threads, and the result does not depend on how many there are: the set is in
-//! path order, and so is the first error.
+//! Files with other endings and hidden ones (`.name`) are passed over; links are followed.
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
-use super::fit::{Pixels, fit};
-use super::{Images, ReadOptions, Skipped, chain, decode};
+use super::pictures::{self, Entries, is_picture};
+use super::{Images, ReadOptions};
 use crate::error::DataError;
-
-/// Endings that are read, in any case.
-const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp"];
-
-/// Files decoded before the next look at errors and the limit.
-const CHUNK: usize = 256;
 
 /// Reads every picture under `folder`.
 ///
-/// With `skip_bad`, files that cannot be read are recorded and passed over, and `limit` counts good
-/// ones. A picture of another size or a mixture of grey and colour is an error all the same: it is
-/// the options that have to say what to do.
-///
 /// # Errors
-/// The first bad file in path order, or a folder with no good one.
+/// As [`pictures::read`].
 pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Images, DataError> {
-    let mut files = list(folder)?;
-    let wanted = options.limit.unwrap_or(usize::MAX).min(files.len());
-    if !options.skip_bad {
-        files.truncate(wanted);
+    let files = list(folder)?;
+    pictures::read(&Folder { folder, files }, options)
+}
+
+struct Folder<'a> {
+    folder: &'a Path,
+    files: Vec<PathBuf>,
+}
+
+impl Entries for Folder<'_> {
+    fn path(&self) -> &Path {
+        self.folder
     }
 
-    let mut set = Set {
-        folder,
-        wanted,
-        first: None,
-        images: Images::default(),
-    };
-    let mut first_error = None;
-    'chunks: for files in files.chunks(CHUNK) {
-        let pictures: Vec<_> = files
-            .par_iter()
-            .map(|file| decode::decode(file).map(|image| fit(image, options)))
-            .collect();
-        for (file, picture) in files.iter().zip(pictures) {
-            match picture {
-                Ok(pixels) => set.push(file, &pixels)?,
-                Err(error) if options.skip_bad => {
-                    set.images.skipped.push(Skipped {
-                        path: file.clone(),
-                        reason: chain(&error),
-                    });
-                    first_error.get_or_insert(error);
-                }
-                Err(error) => {
-                    let source = Box::new(error);
-                    return Err(DataError::Bad { source });
-                }
-            }
-            if set.images.len() == wanted {
-                break 'chunks;
-            }
-        }
+    fn names(&self) -> &[PathBuf] {
+        &self.files
     }
-    match first_error {
-        Some(error) if set.images.is_empty() => {
-            let (path, files) = (folder.to_owned(), files.len());
-            Err(DataError::AllBad {
-                path,
-                files,
-                source: Box::new(error),
-            })
-        }
-        _ => Ok(set.images),
+
+    fn read(&self, i: usize) -> Result<Vec<u8>, DataError> {
+        let path = &self.files[i];
+        std::fs::read(path).map_err(|source| DataError::Read {
+            path: path.clone(),
+            source,
+        })
     }
 }
 
@@ -94,82 +57,12 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     files.sort_unstable();
-    if files.is_empty() {
-        let extensions = EXTENSIONS.map(|end| format!(".{end}")).join(", ");
-        return Err(DataError::NoImages {
-            path: folder.to_owned(),
-            extensions,
-        });
-    }
     Ok(files)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let end = path.extension().unwrap_or_default();
-    EXTENSIONS
-        .iter()
-        .any(|known| end.eq_ignore_ascii_case(known))
-}
-
-/// A set that grows picture by picture.
-struct Set<'a> {
-    folder: &'a Path,
-    wanted: usize,
-    /// The picture that fixed the shape.
-    first: Option<PathBuf>,
-    images: Images,
-}
-
-impl Set<'_> {
-    /// Appends a picture; the first one fixes the shape and takes the memory for all.
-    fn push(&mut self, path: &Path, pixels: &Pixels) -> Result<(), DataError> {
-        let [height, width, channels] = pixels.shape;
-        let Some(first) = &self.first else {
-            self.reserve(pixels.bytes.len())?;
-            self.first = Some(path.to_owned());
-            (self.images.height, self.images.width, self.images.channels) =
-                (height, width, channels);
-            self.images.bytes.extend_from_slice(&pixels.bytes);
-            return Ok(());
-        };
-        if channels != self.images.channels {
-            let (grey, colour) = if channels == 1 {
-                (path, &**first)
-            } else {
-                (&**first, path)
-            };
-            let (grey, colour) = (grey.to_owned(), colour.to_owned());
-            return Err(DataError::MixedChannels { grey, colour });
-        }
-        let (found, expected) = ([height, width], [self.images.height, self.images.width]);
-        if found != expected {
-            let (path, first) = (path.to_owned(), first.clone());
-            return Err(DataError::Size {
-                path,
-                found,
-                first,
-                expected,
-            });
-        }
-        self.images.bytes.extend_from_slice(&pixels.bytes);
-        Ok(())
-    }
-
-    fn reserve(&mut self, image_len: usize) -> Result<(), DataError> {
-        let (path, images) = (self.folder.to_owned(), self.wanted);
-        let bytes = image_len.saturating_mul(images);
-        let memory = |source| DataError::Memory {
-            path,
-            images,
-            bytes,
-            source,
-        };
-        self.images.bytes.try_reserve_exact(bytes).map_err(memory)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::chain;
     use super::*;
     use image::{GrayImage, Luma, Rgb, RgbImage};
     use tempfile::TempDir;
