@@ -49,7 +49,7 @@ pub struct RunConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// A folder of images, a zip or tar of them, CIFAR-10 binaries, or an IDX file. Also `--data PATH`.
+    /// A folder of images, an LMDB, zip or tar of them, CIFAR-10 binaries, or an IDX file. Also `--data PATH`.
     pub path: Option<PathBuf>,
     /// A Gaussian mixture instead: "grid-7x7", or a table of weights, means and one of stds, variances and
     /// covariances.

@@ -16,6 +16,7 @@ mod examples;
 mod fit;
 mod folder;
 mod idx;
+mod lmdb;
 mod order;
 mod pictures;
 pub mod resample;
@@ -178,9 +179,10 @@ fn write_pixels(bytes: &[u8], out: &mut [f32]) {
 ///
 /// A folder is CIFAR-10 if it holds `data_batch_*.bin` (all of them: the 50,000 of the train split;
 /// without them, `test_batch.bin`), an IDX set if it holds a `*idx3-ubyte` or `*idx3-ubyte.gz`
-/// (`train-images` before any other), shards if it holds `*.tar`, and else a tree of PNG, JPEG, WebP,
-/// TIFF and BMP files. A file is CIFAR-10 if its name ends in `.bin`, an archive of pictures if in `.zip` or
-/// `.tar`, and else IDX, plain or gzip.
+/// (`train-images` before any other), an LMDB as LSUN's
+/// if it holds `data.mdb`, shards if it holds `*.tar`, and else a tree of PNG, JPEG, WebP,
+/// TIFF and BMP files. A file is CIFAR-10 if its name ends in `.bin`, an archive of pictures if in `.zip`, `.mdb`
+/// or `.tar`, and else IDX, plain or gzip.
 ///
 /// # Errors
 /// The first thing wrong, in path order; never an empty set.
@@ -199,6 +201,9 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Images, DataError> {
             Some(end) if end.eq_ignore_ascii_case("zip") => {
                 pictures::read(&archive::Zip::open(path)?, options)
             }
+            Some(end) if end.eq_ignore_ascii_case("mdb") => {
+                pictures::read(&lmdb::Lmdb::open(path)?, options)
+            }
             Some(end) if end.eq_ignore_ascii_case("tar") => {
                 let tars = archive::Tars::open(path, &[path.to_owned()])?;
                 pictures::read(&tars, options)
@@ -215,6 +220,9 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Images, DataError> {
     if let Some(files) = cifar10::choose(&names) {
         let files: Vec<PathBuf> = files.iter().map(|name| path.join(name)).collect();
         return cifar10::read(&files, options);
+    }
+    if names.iter().any(|name| name == lmdb::FILE) {
+        return pictures::read(&lmdb::Lmdb::open(path)?, options);
     }
     let mut tars: Vec<PathBuf> = names
         .iter()
