@@ -248,7 +248,7 @@ pub fn grad_weight_at(
 }
 
 /// The range that holds every number.
-const ANYWHERE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+pub const ANYWHERE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 /// What is done to every sum before it is written.
 struct Last {

@@ -1,12 +1,9 @@
 //! Arrays that numpy reads: `numpy.load(path)["arr_0"]`, the name that guided-diffusion uses.
 
-use std::io::{Seek, Write};
 use std::path::Path;
 
 use anyhow::Result;
-use npyz::{AutoSerialize, WriterBuilder};
-use zip::CompressionMethod;
-use zip::write::{SimpleFileOptions, ZipWriter};
+use smd::npz::NpzWriter;
 
 use super::{Images, write_beside};
 
@@ -17,7 +14,11 @@ use super::{Images, write_beside};
 pub fn write_npz(path: &Path, images: &Images) -> Result<()> {
     let [height, width, channels] = images.shape();
     let shape = [images.len(), height, width, channels];
-    write_beside(path, |file| array(file, &shape, images.bytes()))
+    write_beside(path, |file| {
+        let mut npz = NpzWriter::new(file);
+        npz.array("arr_0", &shape, images.bytes())?;
+        Ok(npz.finish()?)
+    })
 }
 
 /// Vectors as `f32`, `[n, D]`.
@@ -33,23 +34,11 @@ pub fn write_npz_vectors(path: &Path, values: &[f32], d: usize) -> Result<()> {
         0,
         "a whole number of vectors of {d} numbers"
     );
-    write_beside(path, |file| array(file, &[values.len() / d, d], values))
-}
-
-fn array<T: AutoSerialize>(file: impl Write + Seek, shape: &[usize], values: &[T]) -> Result<()> {
-    let mut zip = ZipWriter::new(file);
-    // Samples hardly shrink. The same samples give the same bytes: no clock in the header.
-    let options = SimpleFileOptions::DEFAULT
-        .compression_method(CompressionMethod::Stored)
-        .large_file(true);
-    zip.start_file("arr_0.npy", options)?;
-    let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
-    let builder = npyz::WriteOptions::new().default_dtype().shape(&shape);
-    let mut npy = builder.writer(&mut zip).begin_nd()?;
-    npy.extend(values)?;
-    npy.finish()?;
-    zip.finish()?;
-    Ok(())
+    write_beside(path, |file| {
+        let mut npz = NpzWriter::new(file);
+        npz.array("arr_0", &[values.len() / d, d], values)?;
+        Ok(npz.finish()?)
+    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) trait Entries: Sync {
     fn read(&self, i: usize) -> Result<Vec<u8>, DataError>;
 }
 
-/// Whether a file of this name is a picture that is read: no hidden one, either.
+/// Whether the name ends as one of a picture that is read.
 pub(super) fn is_picture(name: &Path) -> bool {
     let end = name.extension().unwrap_or_default();
     EXTENSIONS

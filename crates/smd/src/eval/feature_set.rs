@@ -176,22 +176,21 @@ impl FeatureSet {
         if own != other || self.pool.is_some() != more.pool.is_some() {
             return Err(crate::error::EvalError::OtherExtractor);
         }
-        self.statistics = merged(&self.statistics, &more.statistics)?;
         self.spatial = match (self.spatial.take(), &more.spatial) {
             (Some(own), Some(more)) => Some(merged(&own, more)?),
             _ => None,
         };
-        match (&mut self.pool, more.pool) {
-            (Some(own), Some(more)) => own.append(more)?,
-            _ => self.pool = None,
-        }
+        self.statistics = match (&mut self.pool, more.pool) {
+            // Not by merging: so parts give the very numbers of the whole.
+            (Some(own), Some(more)) => {
+                own.append(more)?;
+                Statistics::of(own)?
+            }
+            _ => merged(&self.statistics, &more.statistics)?,
+        };
         match (&mut self.logits, more.logits) {
             (Some(own), Some(more)) => own.append(more)?,
             _ => self.logits = None,
-        }
-        // Not by merging: so parts give the very numbers of the whole.
-        if let Some(pool) = &self.pool {
-            self.statistics = Statistics::of(pool)?;
         }
         Ok(())
     }

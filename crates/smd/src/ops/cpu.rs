@@ -107,14 +107,7 @@ fn moved(shape: [usize; 4], move_pixels: impl FnOnce(&mut [f32])) -> Flexed {
 
 impl FusedOps for Flex {
     fn conv2d_nhwc(x: Flexed, weight: Flexed, bias: Flexed, window: Window) -> Flexed {
-        let (x, weight, bias) = (in_order(x), in_order(weight), in_order(bias));
-        let conv = conv(&x, &weight, window);
-        let [height, width] = conv.output_size();
-        let mut y = any_numbers(conv.batch * height * width * conv.c_out);
-        timed(part(&conv), || {
-            conv2d::forward(&conv, numbers(&x), numbers(&weight), numbers(&bias), &mut y)
-        });
-        tensor(y, Shape::new([conv.batch, height, width, conv.c_out]))
+        Self::conv2d_within_nhwc(x, weight, bias, window, conv2d::ANYWHERE)
     }
 
     fn conv2d_within_nhwc(

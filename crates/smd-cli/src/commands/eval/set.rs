@@ -120,7 +120,7 @@ impl SetArgs {
             path: self.path().display().to_string(),
             shape: images.shape(),
             skipped: images.skipped.len(),
-            identity: identity(&images),
+            identity: Examples::identity_of(&images),
             shard: self.shard.map(|shard| shard.0),
         };
         let (batch, len) = (extractor.batch(), images.shape().iter().product::<usize>());
@@ -214,11 +214,6 @@ impl SetArgs {
         progress.finish();
         found.finish(extractor, source)
     }
-}
-
-/// Count and CRC-32C, as trainings keep it.
-fn identity(images: &Images) -> String {
-    Examples::identity_of(images)
 }
 
 /// guided-diffusion's and our own `arr_0`, uint8 `[images, H, W, C]`.
